@@ -1,0 +1,21 @@
+"""The one exception root of the engine; every message names the thing, what is wrong with it, and the remedy."""
+
+
+class PrejoinError(Exception):
+    """Something the user can mend: the command line prints it in one line and exits with 2."""
+
+
+class SettingError(PrejoinError):
+    """A setting is missing or wrong."""
+
+
+class DeclarationError(PrejoinError):
+    """An entity, a view or a rollup is declared wrongly."""
+
+
+class OutOfDate(PrejoinError):
+    """The database was migrated by another release, or by other declarations, than this process has."""
+
+
+class TooManyDeadLetters(PrejoinError):
+    """Most of what arrives is bad: going on would move a topic into the dead letters."""

@@ -1,0 +1,79 @@
+"""Prejoin's settings: environment variables `PREJOIN_…`, and a `.env` file in the working directory."""
+
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from projector.errors import SettingError
+
+
+class Settings(BaseSettings):
+    """What a process is told from outside. Built once, in `main()` or the API's lifespan, and handed down."""
+
+    model_config = SettingsConfigDict(env_prefix="PREJOIN_", env_file=".env", extra="ignore", frozen=True)
+
+    database_url: SecretStr | None = None
+    read_database_url: SecretStr | None = None
+    kafka_brokers: str | None = None
+    elasticsearch_url: str = ""
+    group: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")] = "prejoin"
+    projections: str = "projections"
+    api_host: str = "127.0.0.1"
+    api_port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] = 9464
+    unknown_events: Literal["deadletter", "ignore"] = "deadletter"
+    dead_letter_limit: Annotated[float, Field(gt=0, le=1)] = 0.5
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("database_url", "read_database_url")
+    @classmethod
+    def _is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and urlsplit(value.get_secret_value()).scheme not in ("postgresql", "postgres"):
+            raise ValueError("must look like postgresql://user:password@host:port/database")
+        return value
+
+    @field_validator("kafka_brokers")
+    @classmethod
+    def _are_brokers(cls, value: str | None) -> str | None:
+        for broker in (value or "").split(",") if value else ():
+            host, _, port = broker.strip().rpartition(":")
+            if not host or not port.isdigit():
+                raise ValueError("must look like host:port,host:port")
+        return value
+
+    @property
+    def writer_url(self) -> str:
+        """The writer's `postgresql://…`; raises SettingError where it is not set."""
+        return self._required("database_url")
+
+    @property
+    def reader_url(self) -> str:
+        """The read-only role's `postgresql://…`; raises SettingError where it is not set."""
+        return self._required("read_database_url")
+
+    @property
+    def brokers(self) -> list[str]:
+        """Kafka's `host:port` addresses; raises SettingError where they are not set."""
+        return [broker.strip() for broker in self._required("kafka_brokers").split(",")]
+
+    def _required(self, name: str) -> str:
+        value = getattr(self, name)
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if not text:
+            raise SettingError(
+                f"PREJOIN_{name.upper()} is not set: set it, or start servers of your own with "
+                '`prejoin stack up --detach` and `eval "$(prejoin stack env)"`'
+            )
+        return str(text)
+
+
+def read_settings() -> Settings:
+    """The settings of this process; raises SettingError, naming each variable that is wrong."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = [f"PREJOIN_{str(e['loc'][0]).upper()} {e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
+        raise SettingError("; ".join(wrong)) from None
