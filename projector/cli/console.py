@@ -1,0 +1,86 @@
+"""What the commands write: reports on stdout, everything else (notes, progress, errors) on stderr."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+SECONDS_BETWEEN_LINES = 3.0
+
+# soft_wrap: one message stays one line, whatever the width; no highlight: ids and paths are not decorated
+console = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def note(text: str) -> None:
+    """One plain line on stderr."""
+    console.print(text, markup=False)
+
+
+def emit_json(report: Any) -> None:
+    """Exactly one JSON object on stdout; times become RFC 3339 in UTC, decimals strings."""
+    sys.stdout.write(json.dumps(report, ensure_ascii=False, default=_plain) + "\n")
+    sys.stdout.flush()
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, Decimal | Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+@contextmanager
+def progress(label: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """Show how far a long job is; yields `advance(count)`.
+
+    A bar where stderr is a terminal, else one plain line every few seconds and one at the end. `total` None: not known.
+    """
+    if console.is_terminal:
+        with _bar(label, total) as advance:
+            yield advance
+    else:
+        lines = _Lines(label, total)
+        yield lines.advance
+        lines.say()
+
+
+@contextmanager
+def _bar(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(label, total=total)
+
+        def advance(count: int) -> None:
+            bar.advance(task, count)
+
+        yield advance
+
+
+class _Lines:
+    """The progress of one job where nobody looks at a terminal."""
+
+    def __init__(self, label: str, total: int | None) -> None:
+        self._label = label
+        self._total = total
+        self._done = 0
+        self._next_line = time.monotonic() + SECONDS_BETWEEN_LINES
+
+    def advance(self, count: int) -> None:
+        self._done += count
+        if time.monotonic() >= self._next_line:
+            self.say()
+
+    def say(self) -> None:
+        of_total = "" if self._total is None else f" of {self._total:,}"
+        note(f"{self._label}: {self._done:,}{of_total}")
+        self._next_line = time.monotonic() + SECONDS_BETWEEN_LINES
