@@ -5,91 +5,96 @@ Where the public contract is silent the bounds are lenient: a text may be empty.
 Fields take JSON's own types, nothing is coerced; Decimal and datetime are taken too, for producers and upcasters.
 """
 
-import re
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Protocol, TypeVar
 
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
+    GetPydanticSchema,
     PlainValidator,
     StringConstraints,
+    TypeAdapter,
     WithJsonSchema,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, core_schema
 
 from schemas.rfc3339 import parse_time
 
-_ID = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}"
-_ID_PATTERN = re.compile(_ID)
+_ID = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"
 # Path parts of the read API, where an id would stand.
 RESERVED_IDS = frozenset({"search", "export", "changes"})
-_MONEY = r"[0-9]{1,13}(\.[0-9]{1,2})?"
-_SHARE = r"[0-9]{1,13}(\.[0-9]{1,4})?"
+_MONEY = r"^[0-9]{1,13}(\.[0-9]{1,2})?$"
+_SHARE = r"^[0-9]{1,13}(\.[0-9]{1,4})?$"
 _NO_CONTROLS = r"^[^\x00-\x1f\x7f-\x9f]*$"  # Unicode's category Cc
-
-
-def is_id(value: object) -> bool:
-    """Whether it may be the id of an aggregate: for data that no contract has checked."""
-    return isinstance(value, str) and _ID_PATTERN.fullmatch(value) is not None and value not in RESERVED_IDS
 
 
 def _not_reserved(value: str) -> str:
     if value in RESERVED_IDS:
-        raise PydanticCustomError("reserved", "String is a reserved word")
+        raise PydanticCustomError("reserved", "String should not be a word reserved for paths")
     return value
 
 
-class _Number:
-    """A validator from a decimal string of one pattern to a Decimal."""
-
-    def __init__(self, pattern: str, highest: Decimal) -> None:
-        self._pattern, self._highest = re.compile(pattern), highest
-
-    def __call__(self, value: object) -> Decimal:
-        text = format(value, "f") if isinstance(value, Decimal) else value
-        if not isinstance(text, str) or not self._pattern.fullmatch(text) or (number := Decimal(text)) > self._highest:
-            raise PydanticCustomError("number", f"String should match {self._pattern.pattern}, up to {self._highest}")
-        return number
+def _decimal_text(value: object) -> object:
+    return format(value, "f") if isinstance(value, Decimal) else value
 
 
-def _none_is_zero(value: object) -> object:
-    return Decimal(0) if value is None else value
+def _share_text(value: object) -> object:
+    return "0" if value is None else _decimal_text(value)
+
+
+def _share(text: str) -> Decimal:
+    share = Decimal(text)
+    if share > 1:
+        raise PydanticCustomError("share", "Number should be from 0 to 1")
+    return share.normalize()
 
 
 def _time(value: object) -> datetime:
     try:
-        return parse_time(value.isoformat() if isinstance(value, datetime) else value)
-    except ValueError as error:
+        if isinstance(value, datetime) and value.tzinfo is not None:
+            return value.astimezone(UTC)
+        return parse_time(value)
+    except (ValueError, OverflowError) as error:
         raise PydanticCustomError("time", f"Time {error}") from None
 
 
-def _number_schema(pattern: str, **more: object) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "pattern": f"^{pattern}$", **more})
+def _decimal(pattern: str, before: Callable[[object], object], after: Callable[[str], Decimal]) -> GetPydanticSchema:
+    """Make a field of a decimal string; its pattern is matched in Rust, three times as fast as by `re`."""
+    text = core_schema.str_schema(strict=True, pattern=pattern)
+    number = core_schema.no_info_after_validator_function(after, text)
+    as_text = core_schema.to_string_ser_schema()
+    schema = core_schema.no_info_before_validator_function(before, number, serialization=as_text)
+    return GetPydanticSchema(lambda _source, _handler: schema)
 
 
-Id = Annotated[str, StringConstraints(strict=True, pattern=f"^{_ID}$"), AfterValidator(_not_reserved)]
+# `$` matches at the very end only: patterns are Rust's.
+Id = Annotated[str, StringConstraints(strict=True, pattern=_ID), AfterValidator(_not_reserved)]
 Name = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=300, pattern=_NO_CONTROLS)]
 Text = Annotated[str, StringConstraints(strict=True, max_length=300, pattern=_NO_CONTROLS)]
 Country = Annotated[str, StringConstraints(strict=True, pattern="^[A-Z]{2}$")]
 Currency = Annotated[str, StringConstraints(strict=True, pattern="^[A-Z]{3}$")]
 Quantity = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 LineNumber = Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)]  # a Postgres integer
-Money = Annotated[Decimal, PlainValidator(_Number(_MONEY, Decimal("9999999999999.99"))), _number_schema(_MONEY)]
-# A share from 0 to 1 without trailing zeros; null is 0.
+Money = Annotated[Decimal, _decimal(_MONEY, _decimal_text, Decimal)]
+# A share from 0 to 1, without trailing zeros; null is 0.
 Discount = Annotated[
     Decimal,
-    PlainValidator(_Number(_SHARE, Decimal(1))),
-    AfterValidator(Decimal.normalize),
-    BeforeValidator(_none_is_zero),
-    WithJsonSchema({"anyOf": [{"type": "string", "pattern": f"^{_SHARE}$"}, {"type": "null"}]}),
+    _decimal(_SHARE, _share_text, _share),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": _SHARE}, {"type": "null"}]}),
 ]
 Time = Annotated[datetime, PlainValidator(_time), WithJsonSchema({"type": "string", "format": "date-time"})]
+
+_check_id = TypeAdapter(Id).validator.isinstance_python
+
+
+def is_id(value: object) -> bool:
+    """Whether it may be the id of an aggregate: for data that no contract has checked."""
+    return _check_id(value)
 
 
 class Numbered(Protocol):

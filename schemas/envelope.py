@@ -6,7 +6,6 @@ contract (subject and time are required, data is a JSON object, `sequence` is th
 
 import json
 import re
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, NoReturn
 
@@ -19,7 +18,7 @@ MAX_SEQUENCE = 2**63 - 1  # a Postgres bigint
 
 _read_json = msgspec.json.Decoder().decode
 _OURS = ("ce_", "content-type")
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 # Producers pad sequences with zeros so that they sort as text; 40 digits bound that.
 _SEQUENCE = re.compile(r"[0-9]{1,40}")
 _JSON_TYPE = re.compile(r"[\w.+-]+/([\w.+-]+\+)?json\s*(;.*)?", re.IGNORECASE | re.ASCII)
@@ -37,9 +36,11 @@ class RawRecord(NamedTuple):
     timestamp: int
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
-    """The attributes of one event, checked, and its data, not checked. `time` is in UTC; `type` is as sent."""
+class Envelope(msgspec.Struct, frozen=True):
+    """The attributes of one event, checked, and its data, not checked. `time` is in UTC; `type` is as sent.
+
+    A struct, for a frozen dataclass takes seven times as long to make.
+    """
 
     id: str
     source: str
@@ -87,7 +88,7 @@ def parse_envelope(record: RawRecord) -> Envelope:
 
 def is_storable(text: str) -> bool:
     """Whether Postgres can hold it as text: no NUL, no lone surrogate."""
-    return _UNSTORABLE.search(text) is None
+    return "\0" not in text and (text.isascii() or _SURROGATE.search(text) is None)
 
 
 def _binary_attributes(headers: tuple[tuple[str, bytes], ...]) -> dict[str, Any] | None:
@@ -136,8 +137,7 @@ def _envelope(attributes: dict[str, Any], data: dict[str, Any]) -> Envelope:
     try:
         if attributes.get("specversion") != "1.0":
             raise BadRecord("envelope", "specversion should be 1.0")
-        content_type = attributes.get("datacontenttype")
-        if content_type is not None and not (isinstance(content_type, str) and _JSON_TYPE.fullmatch(content_type)):
+        if not _is_json(attributes.get("datacontenttype")):
             raise BadRecord("envelope", "datacontenttype should be a JSON media type")
         return Envelope(
             _text(attributes, "id"),
@@ -151,6 +151,12 @@ def _envelope(attributes: dict[str, Any], data: dict[str, Any]) -> Envelope:
     except BadRecord as bad:
         bad.data = data
         raise
+
+
+def _is_json(content_type: object) -> bool:
+    if content_type is None or content_type == "application/json":
+        return True
+    return isinstance(content_type, str) and _JSON_TYPE.fullmatch(content_type) is not None
 
 
 def _text(attributes: dict[str, Any], name: str) -> str:

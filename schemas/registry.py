@@ -8,6 +8,7 @@ from datetime import datetime
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
+import msgspec
 from pydantic import ValidationError
 
 from schemas.contract import Contract
@@ -20,8 +21,7 @@ _New = TypeVar("_New", bound=Contract)
 _MAX_WRONG_FIELDS = 5  # named in a detail; a thousand bad lines need no thousand messages
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """A decoded event. `type` is as sent; `data` is of the newest version of that type, whatever was sent."""
 
     id: str
