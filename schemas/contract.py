@@ -8,6 +8,8 @@ Fields take JSON's own types, nothing is coerced; Decimal and datetime are taken
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
+from operator import attrgetter
 from typing import Annotated, Any, ClassVar, Protocol, TypeVar
 
 from pydantic import (
@@ -47,6 +49,7 @@ def _share_text(value: object) -> object:
     return "0" if value is None else _decimal_text(value)
 
 
+@lru_cache(1_000)  # few are in use, in millions of lines
 def _share(text: str) -> Decimal:
     share = Decimal(text)
     if share > 1:
@@ -112,7 +115,7 @@ def sorted_by_line(lines: Sequence[_Numbered]) -> tuple[_Numbered, ...]:
     """Order lines by number; no two may be alike. A validator for a field of lines."""
     if len({line.line for line in lines}) < len(lines):
         raise PydanticCustomError("lines", "No two lines should have the same number")
-    return tuple(sorted(lines, key=lambda line: line.line))
+    return tuple(sorted(lines, key=attrgetter("line")))
 
 
 class Part(BaseModel):

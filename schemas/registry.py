@@ -2,9 +2,13 @@
 
 import importlib
 import pkgutil
+import re
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
@@ -18,6 +22,7 @@ __all__ = ["BadRecord", "Event", "Registry", "Upcaster", "discover", "upcaster"]
 
 _Old = TypeVar("_Old", bound=Contract)
 _New = TypeVar("_New", bound=Contract)
+_TYPE = re.compile(r"[a-z][a-z0-9_-]*\.[A-Z][A-Za-z0-9]*")
 _MAX_WRONG_FIELDS = 5  # named in a detail; a thousand bad lines need no thousand messages
 
 
@@ -96,6 +101,52 @@ class Registry:
         """JSON Schema of each version's data, by type as on the wire: `orders.OrderPlaced.v2`."""
         return {contract.wire_type: contract.model_json_schema() for contract in self._all}
 
+    def problems(self) -> list[str]:
+        """List the mistakes in contracts, upcasters and golden examples, each in one line; empty when all is well."""
+        return [*self._version_problems(), *self._upcaster_problems(), *self._example_problems()]
+
+    def _version_problems(self) -> Iterator[str]:
+        for contract, count in Counter(contract.wire_type for contract in self._all).items():
+            if count > 1:
+                yield f"{contract}: {count} contracts have this type and version; each needs a version of its own"
+        for type_, newest in self.newest.items():
+            if not _TYPE.fullmatch(type_):
+                yield f"{type_}: a type is <topic>.<Name> without version; the version goes into version="
+            for version in range(1, newest.version):
+                if (type_, version) not in self.contracts:
+                    yield f"{type_}: version {newest.version} is there and {version} is not; versions count from 1"
+
+    def _upcaster_problems(self) -> Iterator[str]:
+        for (type_, version), contract in self.contracts.items():
+            ups = [step.new for step in self._upcasters if step.old is contract]
+            following = self.contracts.get((type_, version + 1))
+            if following is None and not ups:
+                continue
+            if ups != [following]:
+                wanted = f"exactly one, to version {version + 1}" if following else "none, for it is the newest"
+                yield f"{contract.wire_type}: has upcasters to {[new.wire_type for new in ups]}; it needs {wanted}"
+        for step in self._upcasters:
+            if self.contracts.get((step.old.type, step.old.version)) is not step.old:
+                yield f"{step.old.wire_type}: an upcaster starts from it, but it is not registered"
+
+    def _example_problems(self) -> Iterator[str]:
+        for contract in self._all:
+            path = example_path(contract)
+            folder = path.parent.parent.name
+            name = f"{folder}/examples/{path.name}"
+            if folder != contract.topic:
+                yield f"{contract.wire_type}: lies in {folder}/, but its topic is {contract.topic}; they should be the same"
+            if not path.is_file():
+                yield f"{contract.wire_type}: has no golden example; add {name}"
+                continue
+            try:
+                sent = self.decode(RawRecord(contract.topic, 0, 0, None, path.read_bytes(), (), 0)).type
+            except BadRecord as bad:
+                yield f"{contract.wire_type}: its golden example {name} is not decoded: {bad}"
+            else:
+                if sent != contract.wire_type:
+                    yield f"{contract.wire_type}: its golden example {name} is one of {sent}"
+
     def _contract(self, envelope: Envelope, topic: str) -> type[Contract]:
         if envelope.type.partition(".")[0] != topic:
             raise BadRecord("topic", "the first part of type should be the topic", envelope)
@@ -115,16 +166,23 @@ def _invalid(error: ValidationError, envelope: Envelope) -> BadRecord:
     return BadRecord("undecodable" if unstorable else "invalid", "; ".join(named), envelope)
 
 
+def example_path(contract: type[Contract]) -> Path:
+    """Where the golden example of a contract lies: a structured CloudEvent in `examples/` beside its module."""
+    module = Path(sys.modules[contract.__module__].__file__ or "")
+    return module.parent / "examples" / f"{contract.type.rpartition('.')[2]}.v{contract.version}.json"
+
+
 def discover(package: str, path: Iterable[str]) -> Registry:
     """Collect the contracts and upcasters of each service: of each module in each package below `package`."""
-    modules = list(_service_modules(package, path))
-    found = [(module, value) for module in modules for value in vars(module).values()]
-    contracts = [
+    # a name may be imported by several modules: each thing once, in the order found
+    found = dict.fromkeys(
         value
-        for module, value in found
-        if isinstance(value, type) and issubclass(value, Contract) and value.__module__ == module.__name__
-    ]
-    return Registry(contracts, [value for _, value in found if isinstance(value, Upcaster)])
+        for module in _service_modules(package, path)
+        for value in vars(module).values()
+        if isinstance(value, Upcaster) or (isinstance(value, type) and issubclass(value, Contract))
+    )
+    contracts = [value for value in found if isinstance(value, type) and value is not Contract]
+    return Registry(contracts, [value for value in found if isinstance(value, Upcaster)])
 
 
 def _service_modules(package: str, path: Iterable[str]) -> Iterator[ModuleType]:
