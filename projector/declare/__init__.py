@@ -1,0 +1,37 @@
+"""What a projection file imports: entities, views and rollups, and the column types they are made of."""
+
+from projector.declare.entity import Entity, State
+from projector.declare.types import (
+    Instant,
+    Money,
+    MoneyByCurrency,
+    String,
+    WholeNumber,
+    by_currency,
+    first_of,
+    list_of,
+    or_empty,
+    whole,
+)
+from projector.declare.view import Rollup, View, count, greatest, least, total
+
+__all__ = [
+    "Entity",
+    "Instant",
+    "Money",
+    "MoneyByCurrency",
+    "Rollup",
+    "State",
+    "String",
+    "View",
+    "WholeNumber",
+    "by_currency",
+    "count",
+    "first_of",
+    "greatest",
+    "least",
+    "list_of",
+    "or_empty",
+    "total",
+    "whole",
+]
