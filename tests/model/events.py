@@ -94,14 +94,23 @@ CONTRACTS: dict[str, Contract] = {
 
 
 def decode(record: Record, unknown_types: Container[str] = ()) -> Event:
-    """Raise RejectedError: `undecodable`, `envelope`, `topic`, `unknown_type` or `invalid`, judged in this order."""
+    """Raise RejectedError: `undecodable`, `envelope`, `topic`, `unknown_type` or `invalid`."""
+    try:
+        return _decode(record, unknown_types)
+    except v.NotTextError as error:
+        raise RejectedError("undecodable") from error
+
+
+def _decode(record: Record, unknown_types: Container[str]) -> Event:
     attributes, data = _read(record)
     try:
         found = {name: v.attribute(attributes.get(name)) for name in ("id", "source", "type", "subject")}
         time = v.instant(attributes.get("time"))
         sequence = None if attributes.get("sequence") is None else v.sequence(attributes["sequence"])
-        if attributes.get("specversion", "1.0") != "1.0":
+        if attributes.get("specversion") != "1.0":
             raise ValueError("specversion")
+        if not isinstance(data, dict):
+            raise ValueError("data")
     except ValueError as error:
         raise RejectedError("envelope") from error
     topic, _, name = found["type"].partition(".")
@@ -145,10 +154,10 @@ def _read(record: Record) -> tuple[dict[str, Any], Any]:
     content_type = next((value for name, value in record.headers if name.lower() == "content-type"), b"")
     binary = any(name.startswith("ce_") for name, _ in record.headers)
     document = _json(record.value)
-    if binary and not content_type.startswith(b"application/cloudevents"):
-        return {name.removeprefix("ce_"): _utf8(value) for name, value in record.headers if name[:3] == "ce_"}, document
     if not isinstance(document, dict):
         raise RejectedError("undecodable")
+    if binary and not content_type.startswith(b"application/cloudevents"):
+        return {name.removeprefix("ce_"): _utf8(value) for name, value in record.headers if name[:3] == "ce_"}, document
     return document, document.get("data")
 
 
@@ -160,14 +169,12 @@ def _utf8(value: bytes) -> str:
 
 
 def _json(value: bytes) -> Any:
-    """Strict JSON in UTF-8: neither NaN nor half of a surrogate pair, anywhere."""
+    """Strict JSON in UTF-8, without NaN."""
 
     def refuse(constant: str) -> NoReturn:
         raise ValueError(constant)
 
     try:
-        document = json.loads(_utf8(value), parse_constant=refuse)
-        json.dumps(document, ensure_ascii=False).encode()
+        return json.loads(_utf8(value), parse_constant=refuse)
     except (ValueError, RecursionError) as error:
         raise RejectedError("undecodable") from error
-    return document
