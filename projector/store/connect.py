@@ -1,0 +1,64 @@
+"""Connections of the writer, with timeouts that free its locks from a frozen process."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.pool import NullPool
+
+from projector.errors import PrejoinError
+from projector.store.names import search_path
+
+# A worker that freezes inside a transaction holds the group's lock: Postgres ends it after these (milliseconds).
+IDLE_IN_TRANSACTION = 30_000
+TCP = {"keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3", "tcp_user_timeout": "30000"}
+
+
+class DatabaseUnreachable(PrejoinError):
+    """The database of a setting cannot be reached."""
+
+
+def connect(url: str, group: str, *, autocommit: bool = False, name: str = "prejoin") -> psycopg.Connection[Any]:
+    """A connection of the writer. Raises DatabaseUnreachable in one line, without the password."""
+    try:
+        return psycopg.connect(
+            url,
+            autocommit=autocommit,
+            application_name=name,
+            connect_timeout=5,
+            options=options(group),
+            **TCP,  # type: ignore[arg-type]
+        )
+    except psycopg.OperationalError as error:
+        raise unreachable("PREJOIN_DATABASE_URL", url, error) from None
+
+
+def options(group: str) -> str:
+    """Session settings of the group's connections, as libpq's `options`."""
+    path = search_path(group).replace(" ", "")
+    return f"-c search_path={path} -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION} -c timezone=UTC -c jit=off"
+
+
+def engine(url: str, group: str) -> Engine:
+    """A SQLAlchemy engine without a pool, for schema work."""
+    return create_engine(
+        sqlalchemy_url(url), poolclass=NullPool, connect_args={"options": options(group), "connect_timeout": 5}
+    )
+
+
+def sqlalchemy_url(url: str) -> str:
+    """The same address with the driver that SQLAlchemy is to use."""
+    return "postgresql+psycopg://" + url.split("://", 1)[1]
+
+
+def unreachable(setting: str, url: str, error: Exception) -> DatabaseUnreachable:
+    """One line that names the setting and the address, and what the driver said, without credentials."""
+    address = urlsplit(url)
+    said = str(error).strip().splitlines()[-1].removeprefix("connection failed: ") if str(error).strip() else "no answer"
+    for secret in (address.password,):
+        said = said.replace(secret, "***") if secret else said
+    return DatabaseUnreachable(
+        f"cannot connect to Postgres at {address.hostname}:{address.port or 5432} ({setting}): {said}; "
+        "is it running, and are user and password right?"
+    )

@@ -1,0 +1,101 @@
+"""What a relation's table is built from, as text and as digests: two that differ need another generation."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Index, Select, Table
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from projector.declare.entity import FILLFACTOR, Entity
+from projector.declare.projections import Projections, reads
+from projector.declare.sql import plain, quoted, substitute
+from projector.declare.view import Relation
+from projector.store.names import generation_name, generation_table
+
+
+def relation_digests(projections: Projections) -> dict[str, str]:
+    """A digest of each relation's definition, which takes in those of the relations that it reads."""
+    digests: dict[str, str] = {}
+    by_table = {id(r.table): r.name for r in projections.relations}
+    for relation in projections.relations:
+        upstream = [digests[by_table[id(t)]] for t in reads(relation) if id(t) in by_table]
+        columns = [f"{c.name} {c.type!r}" for c in relation.table.c]
+        digests[relation.name] = _digest(
+            relation.name, str(relation.version), *relation.key, plain(relation.query), *columns, *upstream
+        )
+    return digests
+
+
+def declarations_digest(projections: Projections) -> str:
+    """One digest of all that the tables are made from: a process with another one must not write."""
+    tables = [str(CreateTable(t)) for e in projections.entities for t in entity_tables(e)]
+    return _digest(*tables, *relation_digests(projections).values())
+
+
+def entity_tables(entity: Entity[Any]) -> list[Table]:
+    """The entity's table and those of its children."""
+    return [entity.table, *(child.table for child in entity.children)]
+
+
+def served_query(projections: Projections, relation: Relation, generations: Mapping[str, int]) -> Select[Any]:
+    """The relation's query, reading the generations given in place of the declared tables."""
+    replaced = {
+        r.table: generation_table(r, generations[r.name]) for r in projections.relations if r.name in generations
+    }
+    query: Select[Any] = substitute(relation.query, replaced)
+    return query
+
+
+def whole_query(projections: Projections, relation: Relation) -> Select[Any]:
+    """The relation's query over nothing but entities: each view that it reads replaced by that view's own query."""
+    replaced = {
+        r.table: whole_query(projections, r).subquery(r.name)
+        for r in projections.relations
+        if any(t is r.table for t in reads(relation))
+    }
+    query: Select[Any] = substitute(relation.query, replaced)
+    return query
+
+
+def table_ddl(table: Table) -> str:
+    """CREATE TABLE, leaving room on each page for HOT updates."""
+    return f"{plain(CreateTable(table)).strip()} WITH (fillfactor = {FILLFACTOR})"  # type: ignore[arg-type]
+
+
+def index_ddl(index: Index) -> str:
+    """CREATE INDEX of a declared index."""
+    return plain(CreateIndex(index)).strip()  # type: ignore[arg-type]
+
+
+def relation_indexes(relation: Relation, generation: int, base: tuple[Relation, int] | None) -> dict[str, str]:
+    """Index name → DDL of the relation's declared indexes; each ends with the key, the tie-breaker of pages.
+
+    A virtual view's are expression indexes on the one view that it computes over (`base`).
+    """
+    owner, owner_generation = base or (relation, generation)
+    table = generation_name(owner.name, owner_generation)
+    found: dict[str, str] = {}
+    for index in relation.indexes:
+        names = [*index, *(k for k in relation.key if k not in [i.lstrip("-") for i in index])]
+        parts = [_index_part(relation, name, base is not None) for name in names]
+        name = f"ix_{table}_{_digest(relation.name, *parts)[:8]}"
+        found[name] = f"CREATE INDEX {quoted(name)} ON {quoted(table)} ({', '.join(parts)})"
+    return found
+
+
+def _index_part(relation: Relation, name: str, virtual: bool) -> str:
+    column = name.lstrip("-")
+    if virtual:
+        expression = relation.query.selected_columns[column]
+        table = relation.query.get_final_froms()[0]
+        text = plain(getattr(expression, "element", expression)).replace(f"{getattr(table, 'name', '')}.", "")
+        shown = f"({text})"
+    else:
+        shown = quoted(column)
+    # nulls last ascending and first descending, as the API pages
+    return f"{shown} DESC" if name.startswith("-") else shown
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()

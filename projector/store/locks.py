@@ -1,0 +1,5 @@
+"""The group's lock: one writer at a time, over processes and machines."""
+
+# First statement of each writing transaction, alone: under READ COMMITTED what follows it sees all that was committed
+# before. Inside the statement that reads, two batches each miss the other's rows and leave a stale join for ever.
+LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('prejoin:' || %(group)s, 0))"

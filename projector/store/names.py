@@ -1,0 +1,28 @@
+"""Names in Postgres. A projection group has three schemas; its connections find tables in them by search path.
+
+`{group}` holds the engine's own tables, `{group}_entities` the folded states, `{group}_views` what is served.
+"""
+
+from sqlalchemy import MetaData, Table
+
+from projector.declare.view import Relation
+
+
+def schemas(group: str) -> tuple[str, str, str]:
+    """The group's schemas, in the order of the search path."""
+    return group, f"{group}_entities", f"{group}_views"
+
+
+def search_path(group: str) -> str:
+    """The search path of the group's connections."""
+    return ", ".join(f'"{schema}"' for schema in schemas(group))
+
+
+def generation_name(relation: str, generation: int) -> str:
+    """The table (or SQL view) of one built copy of a view."""
+    return f"{relation}__g{generation}"
+
+
+def generation_table(relation: Relation, generation: int) -> Table:
+    """The relation's table under the name of one generation."""
+    return relation.table.to_metadata(MetaData(), name=generation_name(relation.name, generation))

@@ -1,0 +1,73 @@
+"""The read-only role: SELECT on what is served, and nothing else."""
+
+from urllib.parse import unquote, urlsplit
+
+import psycopg
+from psycopg import sql
+from sqlalchemy import Connection
+
+from projector.declare.projections import Projections
+from projector.errors import PrejoinError
+from projector.store.names import generation_name, schemas
+from projector.store.tables import READABLE
+
+SETTINGS = {
+    "default_transaction_read_only": "on",
+    "statement_timeout": "10s",
+    "idle_in_transaction_session_timeout": "30s",
+}
+
+
+def grant_reading(
+    connection: Connection, read_url: str, group: str, projections: Projections, served: dict[str, int]
+) -> list[str]:
+    """Create the role of the reading address if it is missing, and let it read what is served. Returns what was done."""
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)
+    address = urlsplit(read_url)
+    role, password = unquote(address.username or ""), unquote(address.password or "")
+    if not role:
+        raise PrejoinError("PREJOIN_READ_DATABASE_URL names no user: write postgresql://user:password@host/database")
+    if role == driver.info.user:
+        raise PrejoinError(f"PREJOIN_READ_DATABASE_URL names {role}, the writer: give the API a role of its own")
+    done = _ensure_role(driver, role, password)
+    _grant(driver, role, group, projections, served)
+    return done
+
+
+def _ensure_role(driver: psycopg.Connection[tuple[object, ...]], role: str, password: str) -> list[str]:
+    if driver.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone():
+        return []
+    # hashed here, so that the password appears in no log of the server
+    secret = driver.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
+    try:
+        driver.execute(
+            sql.SQL("CREATE ROLE {} LOGIN NOINHERIT PASSWORD {}").format(sql.Identifier(role), sql.Literal(secret))
+        )
+    except psycopg.errors.InsufficientPrivilege:
+        raise PrejoinError(
+            f"the reading role {role} does not exist and {driver.info.user} may not create it: create it, or give "
+            f"{driver.info.user} CREATEROLE"
+        ) from None
+    for name, value in SETTINGS.items():
+        driver.execute(sql.SQL("ALTER ROLE {} SET {} = {}").format(sql.Identifier(role), sql.Identifier(name), sql.Literal(value)))  # fmt: skip
+    return [f"create the reading role {role}"]
+
+
+def _grant(
+    driver: psycopg.Connection[tuple[object, ...]],
+    role: str,
+    group: str,
+    projections: Projections,
+    served: dict[str, int],
+) -> None:
+    engine, _, views = schemas(group)
+    reader = sql.Identifier(role)
+    for schema in (engine, views):
+        driver.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), reader))
+    for table in READABLE:
+        driver.execute(sql.SQL("GRANT SELECT ON {} TO {}").format(sql.Identifier(engine, table), reader))
+    for relation in projections.served:
+        table = sql.Identifier(views, generation_name(relation.name, served[relation.name]))
+        columns = sql.SQL(", ").join(sql.Identifier(c.name) for c in relation.columns)
+        driver.execute(sql.SQL("GRANT SELECT ({}) ON {} TO {}").format(columns, table, reader))

@@ -1,0 +1,146 @@
+"""The engine's own tables. Alembic's migrations make them; a test holds the two against each other."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Sequence,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+metadata = MetaData()
+_at = DateTime(timezone=True)
+
+projection_group = Table(
+    "projection_group",
+    metadata,
+    Column("one", Boolean, CheckConstraint("one", name="one_row"), primary_key=True, server_default=text("true")),
+    Column("declarations", Text, comment="digest of what the tables were made from; a worker with another one stops"),
+    Column("as_of", _at, comment="every event that the broker held at this time has been applied"),
+    comment="One row: what the group as a whole is at.",
+)
+positions = Table(
+    "positions",
+    metadata,
+    Column("topic", Text, primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("next", BigInteger, nullable=False, comment="the next offset to apply, set in the batch's own transaction"),
+    Column("topic_id", Text, comment="the broker's id of the topic: another one is another topic of the same name"),
+)
+ends = Table(
+    "ends",
+    metadata,
+    Column("topic", Text, primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("end_offset", BigInteger, nullable=False, comment="the broker's next offset to be written"),
+    Column("seen_at", _at, nullable=False),
+)
+workers = Table(
+    "workers",
+    metadata,
+    Column("worker", Text, primary_key=True),
+    Column("started_at", _at, nullable=False),
+    Column("beat_at", _at, nullable=False),
+    Column("state", Text, nullable=False, comment="live, lagging or stuck"),
+    Column("detail", Text),
+)
+generations = Table(
+    "generations",
+    metadata,
+    Column("relation", Text, primary_key=True),
+    Column("generation", Integer, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("digest", Text, nullable=False, comment="of the definition it was built from"),
+    Column("state", Text, nullable=False, comment="live or building"),
+    Column("built_at", _at, nullable=False, server_default=func.now()),
+)
+served = Table(
+    "served",
+    metadata,
+    Column("relation", Text, primary_key=True),
+    Column("generation", Integer, nullable=False),
+)
+pending = Table(
+    "pending",
+    metadata,
+    Column("relation", Text, primary_key=True),
+    Column("generation", Integer, primary_key=True),
+    Column("key", Text(collation="C"), primary_key=True),
+    comment="Keys still to be refreshed; they hold As-Of back.",
+)
+revisions = Sequence("revisions", metadata=metadata)
+changes = Table(
+    "changes",
+    metadata,
+    Column("at", _at, nullable=False, server_default=func.now(), primary_key=True),
+    Column("revision", BigInteger, nullable=False, primary_key=True),
+    Column("relation", Text, nullable=False, primary_key=True),
+    Column("upserted", ARRAY(Text), nullable=False),
+    Column("deleted", ARRAY(Text), nullable=False),
+    comment="The change feed: the keys that one batch changed in one view. Append-only, a partition a day.",
+    postgresql_partition_by="RANGE (at)",
+)
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("topic", Text, nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("key", LargeBinary),
+    Column("value", LargeBinary),
+    Column("headers", JSONB, nullable=False, comment="pairs of name and base64"),
+    Column("record_time", _at, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("type", Text),
+    Column("entity", Text),
+    Column("aggregate", Text, comment="the aggregate's id, where it could be told"),
+    Column("sequence", BigInteger),
+    Column("state", Text, nullable=False, server_default="open", comment="open, replayed or purged"),
+    Column("arrived_at", _at, nullable=False, server_default=func.now()),
+    UniqueConstraint("topic", "partition", "offset"),
+    Index("ix_dead_letters_open", "id", postgresql_where=text("state = 'open'")),
+    Index("ix_dead_letters_aggregate", "entity", "aggregate"),
+)
+journals = Table(
+    "journals",
+    metadata,
+    Column("entity", Text, primary_key=True),
+    Column("aggregate", Text(collation="C"), primary_key=True),
+    Column("base", JSONB, nullable=False, comment="the aggregate before its first gap or dead letter"),
+)
+journal_records = Table(
+    "journal_records",
+    metadata,
+    Column("entity", Text, primary_key=True),
+    Column("aggregate", Text(collation="C"), primary_key=True),
+    Column("n", Integer, primary_key=True, comment="the order in which they are folded"),
+    Column("topic", Text, nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("key", LargeBinary),
+    Column("value", LargeBinary),
+    Column("headers", JSONB, nullable=False),
+    Column("record_time", _at, nullable=False),
+    comment="What was applied to a journalled aggregate since; replay folds base, mended event and these anew.",
+)
+
+# SQL views that let the read role see counts, and nothing else, of tables that it must not read.
+STATUS_VIEWS = {
+    "dead_letter_count": "SELECT count(*) AS dead_letters FROM dead_letters WHERE state = 'open'",
+    "pending_count": "SELECT relation, generation, count(*) AS pending FROM pending GROUP BY relation, generation",
+}
+READABLE = ("projection_group", "positions", "ends", "workers", "generations", "served", *STATUS_VIEWS)
