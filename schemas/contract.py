@@ -15,10 +15,10 @@ from typing import Annotated, Any, ClassVar, Protocol, TypeVar
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     GetPydanticSchema,
-    PlainValidator,
     StringConstraints,
     TypeAdapter,
     WithJsonSchema,
@@ -90,7 +90,7 @@ Discount = Annotated[
     _decimal(_SHARE, _share_text, _share),
     WithJsonSchema({"anyOf": [{"type": "string", "pattern": _SHARE}, {"type": "null"}]}),
 ]
-Time = Annotated[datetime, PlainValidator(_time), WithJsonSchema({"type": "string", "format": "date-time"})]
+Time = Annotated[datetime, BeforeValidator(_time)]
 
 _check_id = TypeAdapter(Id).validator.isinstance_python
 
@@ -112,7 +112,9 @@ _Numbered = TypeVar("_Numbered", bound=Numbered)
 
 
 def sorted_by_line(lines: Sequence[_Numbered]) -> tuple[_Numbered, ...]:
-    """Order lines by number; no two may be alike. A validator for a field of lines."""
+    """Order lines by number; there is one at least, and no two are alike. A validator for a field of lines."""
+    if not lines:
+        raise PydanticCustomError("lines", "There should be a line at least")
     if len({line.line for line in lines}) < len(lines):
         raise PydanticCustomError("lines", "No two lines should have the same number")
     return tuple(sorted(lines, key=attrgetter("line")))

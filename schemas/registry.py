@@ -135,7 +135,7 @@ class Registry:
             folder = path.parent.parent.name
             name = f"{folder}/examples/{path.name}"
             if folder != contract.topic:
-                yield f"{contract.wire_type}: lies in {folder}/, but its topic is {contract.topic}; they should be the same"
+                yield f"{contract.wire_type}: lies in {folder}/; its topic is {contract.topic}, so should be its folder"
             if not path.is_file():
                 yield f"{contract.wire_type}: has no golden example; add {name}"
                 continue
