@@ -86,7 +86,7 @@ class Postgres:
         return user.pw_uid
 
     def _read_passwords(self) -> dict[str, str]:
-        """Read the roles' passwords; they are made before the data, so that data never has passwords that nobody knows."""
+        """Read the roles' passwords; made before the data, so data never has passwords that nobody knows."""
         path = self._root / "passwords.json"
         passwords: dict[str, str] | None = read_json(path)
         if passwords is None:

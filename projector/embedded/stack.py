@@ -25,11 +25,6 @@ SUPERVISOR = "supervisor"
 SECONDS_FOR_A_SUPERVISOR_TO_STOP = 75.0
 
 
-def default_root() -> Path:
-    """Where `prejoin stack` keeps its data: `.prejoin/stack` in the working directory."""
-    return Path(".prejoin/stack").absolute()
-
-
 @dataclass(frozen=True)
 class Endpoints:
     """Where the servers answer; "" for one that was not started."""
@@ -86,6 +81,7 @@ class Stack:
         if self._lock is None:
             raise EmbeddedError(f"the stack in {self.root} is already running: stop it with `prejoin stack down`")
         try:
+            (self.root / "run" / "endpoints.json").unlink(missing_ok=True)
             write_json(record_of(self.root, SUPERVISOR), {**identity(os.getpid()), "services": self.services})
             self._end_leftovers()
             names = [port for service in self.services for port in self._servers[service].PORTS]
@@ -212,9 +208,14 @@ def _listens(port: int) -> bool:
     return True
 
 
+def supervisor_of(root: Path) -> int | None:
+    """Tell the pid of the process that runs this folder's stack; None unless all of it was started."""
+    supervisor = recorded(record_of(root, SUPERVISOR))
+    return supervisor.pid if supervisor and (root / "run" / "endpoints.json").exists() else None
+
+
 def running_endpoints(root: Path) -> Endpoints:
-    """Read the endpoints of the stack that another process runs in this folder; EmbeddedError where none is ready."""
-    known = read_json(root / "run" / "endpoints.json")
-    if known is None or recorded(record_of(root, SUPERVISOR)) is None:
+    """Read the endpoints of the stack that a process runs in this folder; EmbeddedError where none is ready."""
+    if supervisor_of(root) is None:
         raise EmbeddedError(f"no stack is running in {root}: start one with `prejoin stack up --detach`")
-    return Endpoints(**known)
+    return Endpoints(**read_json(root / "run" / "endpoints.json"))

@@ -1,0 +1,36 @@
+"""The servers that tests share: one real Postgres and Kafka a session, started when a test first asks for them."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from projector.embedded import Endpoints, Stack
+
+JARS = Path(__file__).parents[1] / ".prejoin" / "lib"
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Endpoints]:
+    # not pytest's own temporary folder: it takes the right to pass through from Postgres' system user
+    with (
+        tempfile.TemporaryDirectory(prefix="prejoin-tests-") as root,
+        Stack(Path(root), ("postgres", "kafka"), cache=JARS) as servers,
+    ):
+        yield servers.endpoints
+
+
+@pytest.fixture(scope="session")
+def database_url(stack: Endpoints) -> str:
+    return stack.database_url
+
+
+@pytest.fixture(scope="session")
+def read_database_url(stack: Endpoints) -> str:
+    return stack.read_database_url
+
+
+@pytest.fixture(scope="session")
+def kafka_brokers(stack: Endpoints) -> str:
+    return stack.kafka_brokers
