@@ -70,12 +70,14 @@ def break_event(event: CloudEvent, pick: Pick) -> tuple[Raw, str]:
 def with_poison(items: Sequence[Item], pick: Pick, share: float = 0.3) -> list[Item]:
     """Bad records among the good, made of them, some in the place of the good one."""
     result = list(items)
-    events = [item for item in items if isinstance(item, dict)]
-    for _ in range(pick(int(len(events) * share) + 1) if events else 0):
-        event = events[pick(len(events))]
-        raw, _ = break_event(event, pick)
-        if pick(3) == 2 and event in result:
-            result[result.index(event)] = raw
+    for _ in range(pick(int(len(items) * share) + 1)):
+        at = pick(len(result))
+        item = result[at]
+        if isinstance(item, Raw):
+            continue
+        raw, _ = break_event(item, pick)
+        if pick(3) == 2:
+            result[at] = raw
         else:
             result.insert(pick(len(result) + 1), raw)
     return result
