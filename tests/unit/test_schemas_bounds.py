@@ -1,12 +1,13 @@
 """Every bound of the public contract's section on events, on both sides."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from schemas import registry
+from schemas import catalog, registry, shipping
 from schemas.contract import is_id
 from schemas.orders import OrderPlaced
 from tests.unit.events import data_of, decoded, example, refused_data
@@ -318,3 +319,17 @@ def test_a_refusal_names_five_fields_at_most_and_no_value() -> None:
     assert bad.detail.endswith("; and 1996 more")
     assert "secret" not in f"{bad}{bad!r}{bad.__cause__!r}"
     assert "\n" not in bad.detail
+
+
+def test_a_producer_gives_decimals_and_times_with_a_zone_within_the_same_bounds() -> None:
+    noon = datetime(2026, 1, 1, 12, tzinfo=timezone(timedelta(hours=2)))
+    made = shipping.ShipmentDelivered(shipment_id="s", order_id="o", delivered_at=noon)
+    assert (made.delivered_at, made.delivered_at.tzinfo) == (datetime(2026, 1, 1, 10, tzinfo=UTC), UTC)
+    for price, text in ((Decimal("1E+2"), "100"), (Decimal("0E-2"), "0.00"), (Decimal("9.99"), "9.99")):
+        assert str(catalog.ProductRepriced(product_id="p", price=price).price) == text
+    for wrong in (Decimal("0.001"), Decimal("-1"), Decimal("1E+13"), Decimal("NaN"), Decimal("Infinity")):
+        with pytest.raises(ValidationError):
+            catalog.ProductRepriced(product_id="p", price=wrong)
+    for time in (datetime(2026, 1, 1), datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=2)))):
+        with pytest.raises(ValidationError):
+            shipping.ShipmentDelivered(shipment_id="s", order_id="o", delivered_at=time)
