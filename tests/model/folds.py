@@ -59,7 +59,6 @@ def payment(events: list[Event]) -> State:
         if event.name == "PaymentRefunded":
             refunded[event.data["currency"]] += event.data["amount"]
     return {
-        "order_id": events[0].data["order_id"],
         "captured": captured,
         "refunded": refunded,
         "authorized": any(event.name == "PaymentAuthorized" for event in events),
@@ -69,7 +68,7 @@ def payment(events: list[Event]) -> State:
 
 def stock(events: list[Event]) -> State:
     status = {"StockReserved": "reserved", "StockReservationFailed": "failed", "StockReleased": "released"}
-    return {"order_id": events[0].data["order_id"], "status": status[events[-1].name]}
+    return {"status": status[events[-1].name]}
 
 
 def shipment(events: list[Event]) -> State:
@@ -78,7 +77,6 @@ def shipment(events: list[Event]) -> State:
     deliveries = [event.data["delivered_at"] for event in events if event.name == "ShipmentDelivered"]
     earliest = min(dispatches, key=lambda event: event.data["dispatched_at"], default=None)
     return {
-        "order_id": events[0].data["order_id"],
         "dispatched": earliest and (earliest.data["dispatched_at"], earliest.data["carrier"]),
         "delivered_at": max(deliveries, default=None),
         "returned": any(event.name == "ShipmentReturned" for event in events),

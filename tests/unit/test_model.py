@@ -72,7 +72,7 @@ def shipment(name: str, shipment_id: str = "s", at: str = "2026-01-02T00:00:00Z"
     return cloud_event(f"shipping.Shipment{name}", shipment_id=shipment_id, order_id="o", **facts)
 
 
-def test_an_order_is_shown_with_all_its_columns():
+def test_an_order_is_shown_with_all_its_columns() -> None:
     product = cloud_event("catalog.ProductAdded", product_id="p", name="Pen", category="office", price="7")
     line = {"line": 2, "product_id": "p", "quantity": 3, "unit_price": "0.05", "discount": "0.5000"}
     lines = [line, {"line": 1, "product_id": "q", "quantity": 1, "unit_price": "12"}]
@@ -125,12 +125,12 @@ def test_an_order_is_shown_with_all_its_columns():
 
 
 @pytest.mark.parametrize(("price", "amount"), [("0.05", "0.02"), ("0.15", "0.08"), ("0.07", "0.04"), ("0.01", "0.00")])
-def test_a_line_is_rounded_half_even_to_cents(price, amount):
+def test_a_line_is_rounded_half_even_to_cents(price: Any, amount: Any) -> None:
     line = {"line": 1, "product_id": "p", "quantity": 1, "unit_price": price, "discount": "0.5"}
     assert row(after(order(lines=[line])), "order_overview", "o")["total"] == amount
 
 
-def test_version_1_is_an_order_of_one_line_number_1():
+def test_version_1_is_an_order_of_one_line_number_1() -> None:
     facts = {"customer_id": "c", "product_id": "p", "quantity": 2, "unit_price": "3", "currency": "EUR"}
     old = cloud_event("orders.OrderPlaced", order_id="o", placed_at="2026-01-01T00:00:00Z", **facts)
     shown = row(after(old), "order_overview", "o")
@@ -147,10 +147,13 @@ def test_version_1_is_an_order_of_one_line_number_1():
         ([payment("Captured", "5"), payment("Captured", "6", payment_id="z")], "captured", "11.00", "0.00"),
         ([payment("Captured", "5"), payment("Refunded", "1")], "partially_refunded", "5.00", "1.00"),
         ([payment("Captured", "5"), payment("Refunded", "7")], "refunded", "5.00", "7.00"),
+        ([payment("Captured", "5"), payment("Refunded", "5.0")], "refunded", "5.00", "5.00"),
         ([payment("Refunded", "7")], "none", "0.00", "7.00"),
     ],
 )
-def test_captures_and_refunds_in_the_orders_currency_add_up(payments, status, paid, refunded):
+def test_captures_and_refunds_in_the_orders_currency_add_up(
+    payments: Any, status: Any, paid: Any, refunded: Any
+) -> None:
     shown = row(after(order(), *payments), "order_overview", "o")
     assert (shown["payment_status"], shown["paid_amount"], shown["refunded_amount"]) == (status, paid, refunded)
 
@@ -168,17 +171,17 @@ def test_captures_and_refunds_in_the_orders_currency_add_up(payments, status, pa
         ([shipment("Returned"), cancelled()], "cancelled"),
     ],
 )
-def test_the_status_is_the_first_that_holds(events, status):
+def test_the_status_is_the_first_that_holds(events: Any, status: Any) -> None:
     assert row(after(order(), *events), "order_overview", "o")["status"] == status
 
 
-def test_an_order_of_total_0_is_never_paid():
+def test_an_order_of_total_0_is_never_paid() -> None:
     model = after(order(price="0"), payment("Captured", "1"), stock("Reserved"))
     assert row(model, "order_overview", "o")["status"] == "pending"
     assert row(model, "fulfilment", "o")["state"] == "awaiting_shipment"
 
 
-def test_the_carrier_is_of_the_earliest_dispatch_and_delivered_at_waits_for_all():
+def test_the_carrier_is_of_the_earliest_dispatch_and_delivered_at_waits_for_all() -> None:
     events = [
         shipment("Dispatched", "t", "2026-01-02T00:00:00Z", "ups"),
         shipment("Dispatched", "s", "2026-01-02T01:00:00+01:00", "dhl"),
@@ -190,7 +193,7 @@ def test_the_carrier_is_of_the_earliest_dispatch_and_delivered_at_waits_for_all(
     assert shown["delivered_at"] == "2026-01-04T00:00:00.25Z"
 
 
-def test_a_payment_belongs_to_the_order_that_its_first_event_names():
+def test_a_payment_belongs_to_the_order_that_its_first_event_names() -> None:
     model = after(order("o"), order("q"), payment("Authorized", "5"), payment("Captured", "5", order_id="q"))
     assert row(model, "order_overview", "o")["paid_amount"] == "5.00"
     assert row(model, "order_overview", "q")["payment_status"] == "none"
@@ -210,20 +213,21 @@ def test_a_payment_belongs_to_the_order_that_its_first_event_names():
         ([stock("Reserved"), stock("Released"), shipment("Returned")], "compensated", None),
     ],
 )
-def test_fulfilment_says_what_an_order_waits_for(events, state, waiting_for):
+def test_fulfilment_says_what_an_order_waits_for(events: Any, state: Any, waiting_for: Any) -> None:
     shown = row(after(order(), *events), "fulfilment", "o")
     assert (shown["state"], shown["waiting_for"]) == (state, waiting_for)
 
 
-def test_updated_at_is_the_latest_time_of_the_order_and_what_belongs_to_it_but_not_of_a_rename():
+def test_updated_at_is_the_latest_time_of_the_order_and_what_belongs_to_it_but_not_of_a_rename() -> None:
     late = payment("Failed", time="2026-03-01T00:00:00.1234567Z")
-    model = after(late, order(time="2026-02-01T00:00:00Z"), customer(), renamed("Anne", time="2026-04-01T00:00:00Z"))
+    names = [renamed("Anne", time="2026-04-01T00:00:00Z"), renamed("Anna", time="2026-04-01T00:00:00+02:00")]
+    model = after(late, order(time="2026-02-01T00:00:00Z"), customer(), *names)
     assert row(model, "order_overview", "o")["updated_at"] == "2026-03-01T00:00:00.123456Z"
     assert row(model, "fulfilment", "o")["since"] == "2026-03-01T00:00:00.123456Z"
     assert row(model, "customer_summary", "c")["updated_at"] == "2026-04-01T00:00:00Z"
 
 
-def test_a_customer_summary_spans_currencies_and_cancelled_orders():
+def test_a_customer_summary_spans_currencies_and_cancelled_orders() -> None:
     later = order("q", "14.99", "USD", placed_at="2026-01-05T00:00:00Z")
     paid = [payment("Captured", "3"), payment("Refunded", "3"), payment("Refunded", "9", "USD", "z", order_id="q")]
     model = after(order(), later, order("r", "99"), cancelled("r"), customer(), *paid)
@@ -245,7 +249,7 @@ def test_a_customer_summary_spans_currencies_and_cancelled_orders():
     }
 
 
-def test_an_unknown_customer_and_product_have_rows_as_soon_as_an_order_refers_to_them():
+def test_an_unknown_customer_and_product_have_rows_as_soon_as_an_order_refers_to_them() -> None:
     model = after(order())
     assert row(model, "customer_summary", "c") | {"orders": 0} == {
         "customer_id": "c",
@@ -270,7 +274,7 @@ def test_an_unknown_customer_and_product_have_rows_as_soon_as_an_order_refers_to
     assert row(model, "order_overview", "o")["customer_name"] is None
 
 
-def test_product_sales_count_distinct_orders_and_leave_cancelled_ones_out():
+def test_product_sales_count_distinct_orders_and_leave_cancelled_ones_out() -> None:
     lines = [{"line": n, "product_id": "p", "quantity": n, "unit_price": "0"} for n in (1, 2)]
     model = after(order(lines=lines), order("q"), cancelled("q"), order("r", lines=[lines[0] | {"product_id": "x"}]))
     sales = row(model, "product_sales", "p")
@@ -279,7 +283,7 @@ def test_product_sales_count_distinct_orders_and_leave_cancelled_ones_out():
     assert row(model, "product_sales", "x")["revenue"] == {}
 
 
-def test_sales_by_day_groups_by_utc_day_and_present_country():
+def test_sales_by_day_groups_by_utc_day_and_present_country() -> None:
     refunds = [payment("Refunded", "4"), payment("Refunded", "1", payment_id="z", order_id="q")]
     events = [order(), order("q"), cancelled("q"), *refunds]
     unknown = after(*events).views()["sales_by_day"]
@@ -299,7 +303,7 @@ def test_sales_by_day_groups_by_utc_day_and_present_country():
     assert set(after(*events, customer(), moved).views()["sales_by_day"]) == {("2025-12-31", "FR", "EUR")}
 
 
-def test_an_erased_customer_keeps_only_id_and_country_for_good():
+def test_an_erased_customer_keeps_only_id_and_country_for_good() -> None:
     erased = cloud_event("customers.CustomerErased", customer_id="c")
     back = customer("Bea", country="US", segment="gold")
     shown = row(after(order(), customer(), erased, renamed("Cleo"), back), "customer_summary", "c")
@@ -315,7 +319,7 @@ def test_an_erased_customer_keeps_only_id_and_country_for_good():
     assert row(after(erased), "customer_summary", "c")["country"] is None
 
 
-def test_placed_again_replaces_all_but_the_cancellation():
+def test_placed_again_replaces_all_but_the_cancellation() -> None:
     again = order(price="1", currency="USD", customer_id="d")
     shown = row(after(order(), cancelled(), payment("Captured", "5", "USD"), again), "order_overview", "o")
     found = [shown[field] for field in ("status", "cancel_reason", "total", "customer_id", "paid_amount")]
@@ -323,27 +327,27 @@ def test_placed_again_replaces_all_but_the_cancellation():
     assert ("c",) not in after(order(), again).views()["customer_summary"]
 
 
-def test_a_product_added_again_loses_its_brand_and_stays_discontinued():
+def test_a_product_added_again_loses_its_brand_and_stays_discontinued() -> None:
     facts = {"product_id": "p", "name": "Pen", "category": "office", "price": "7"}
     first, again = (cloud_event("catalog.ProductAdded", **facts, **more) for more in ({"brand": "acme"}, {}))
     shown = row(after(first, cloud_event("catalog.ProductDiscontinued", product_id="p"), again), "product_sales", "p")
     assert (shown["brand"], shown["price"], shown["discontinued"]) == (None, "7.00", True)
 
 
-def test_what_cannot_create_its_aggregate_is_an_orphan_whatever_its_sequence():
+def test_what_cannot_create_its_aggregate_is_an_orphan_whatever_its_sequence() -> None:
     assert outcomes(renamed("x"), renamed("x", sequence=5), cancelled(sequence=1)) == ["orphan"] * 3
     first = [payment("Captured", "1"), payment("Failed", payment_id="z"), payment("Refunded", "1", payment_id="w")]
     assert outcomes(*first, shipment("Returned"), shipment("Delivered", "t"), stock("Released")) == ["applied"] * 6
 
 
-def test_a_sequence_decides_between_duplicate_gap_and_late():
+def test_a_sequence_decides_between_duplicate_gap_and_late() -> None:
     events = [customer(sequence=3), renamed("b", sequence="0003"), renamed("c", sequence=1), renamed("d", sequence=1)]
     assert outcomes(*events, renamed("e", sequence=4)) == ["applied", "duplicate", "late", "duplicate", "applied"]
     model = after(*events, renamed("e", sequence=6))
     assert (model.version("customer", "c"), model.gaps("customer", "c")) == (6, {2, 4, 5})
 
 
-def test_without_a_sequence_source_and_id_among_the_last_1000_applied_decide():
+def test_without_a_sequence_source_and_id_among_the_last_1000_applied_decide() -> None:
     first = customer() | {"id": "same"}
     others = [renamed("x") | {"id": str(number)} for number in range(1000)]
     elsewhere = renamed("y") | {"id": "same", "source": "/other"}
@@ -352,12 +356,12 @@ def test_without_a_sequence_source_and_id_among_the_last_1000_applied_decide():
     assert outcomes(first, elsewhere, renamed("z", sequence=1) | {"id": "same"}) == ["applied"] * 3
 
 
-def test_a_dead_letter_moves_no_version():
+def test_a_dead_letter_moves_no_version() -> None:
     bad = customer(country="Germany", sequence=1)
     assert outcomes(bad, renamed("a", sequence=2), customer(sequence=1)) == ["invalid", "orphan", "applied"]
 
 
-def test_a_late_event_replayed_fills_its_gap_in_its_place():
+def test_a_late_event_replayed_fills_its_gap_in_its_place() -> None:
     model = after(customer(sequence=1), renamed("third", sequence=3), renamed("second", sequence=2))
     assert model.dead_letters == [("customers", 0, 2, "late")]
     assert model.replay("customers", 0, 2) == "applied"
@@ -365,7 +369,7 @@ def test_a_late_event_replayed_fills_its_gap_in_its_place():
     assert model.gaps("customer", "c") == set()
 
 
-def test_orphans_replayed_come_right_behind_the_creating_event_by_offset():
+def test_orphans_replayed_come_right_behind_the_creating_event_by_offset() -> None:
     for order_of_replay in ([0, 1], [1, 0]):
         model = after(renamed("first"), renamed("second"), customer())
         assert [model.replay("customers", 0, offset) for offset in order_of_replay] == ["applied", "applied"]
@@ -375,7 +379,7 @@ def test_orphans_replayed_come_right_behind_the_creating_event_by_offset():
     assert row(model, "customer_summary", "c")["name"] == "later"
 
 
-def test_a_replay_makes_a_later_copy_the_duplicate():
+def test_a_replay_makes_a_later_copy_the_duplicate() -> None:
     copy = renamed("first")
     model = after(copy, customer(), renamed("second"), copy)
     assert row(model, "customer_summary", "c")["name"] == "first"
@@ -383,19 +387,19 @@ def test_a_replay_makes_a_later_copy_the_duplicate():
     assert row(model, "customer_summary", "c")["name"] == "second"
 
 
-def test_an_orphan_whose_aggregate_is_still_missing_stays_a_dead_letter():
+def test_an_orphan_whose_aggregate_is_still_missing_stays_a_dead_letter() -> None:
     model = after(cancelled())
     assert model.replay("orders", 0, 0) == "orphan"
     assert model.dead_letters == [("orders", 0, 0, "orphan")]
 
 
-def test_unknown_types_may_be_ignored_but_not_version_1_spelt_out():
+def test_unknown_types_may_be_ignored_but_not_version_1_spelt_out() -> None:
     unknown, spelt = (customer() | {"type": f"customers.{name}"} for name in ("Unheard", "CustomerRegistered.v1"))
     model = Model(ignore_unknown=True)
     assert [model.apply(record) for record in partitioned([unknown, spelt], 1)] == ["ignored", "unknown_type"]
 
 
-def test_both_modes_of_cloudevents_say_the_same():
+def test_both_modes_of_cloudevents_say_the_same() -> None:
     events = random_history(3, orders=5)
     structured, binary = (Model().apply_all(partitioned(events, binary=mode)) for mode in (False, True))
     assert structured.views() == binary.views()
@@ -404,7 +408,7 @@ def test_both_modes_of_cloudevents_say_the_same():
 
 @QUICK
 @given(st.data())
-def test_each_broken_event_has_the_reason_that_it_was_broken_for(data):
+def test_each_broken_event_has_the_reason_that_it_was_broken_for(data: Any) -> None:
     def pick(n: int) -> int:
         return data.draw(st.integers(0, n - 1))
 
@@ -415,13 +419,13 @@ def test_each_broken_event_has_the_reason_that_it_was_broken_for(data):
 
 @QUICK
 @given(record_streams(), st.randoms(use_true_random=False))
-def test_topics_may_run_ahead_of_each_other_in_any_order(records: list[Record], rng: random.Random):
+def test_topics_may_run_ahead_of_each_other_in_any_order(records: list[Record], rng: random.Random) -> None:
     one, other = Model().apply_all(records), Model().apply_all(interleave(records, rng.randrange))
     assert one.views() == other.views()
     assert sorted(one.dead_letters) == sorted(other.dead_letters)
 
 
-def test_random_streams_hold_every_outcome_and_every_status():
+def test_random_streams_hold_every_outcome_and_every_status() -> None:
     outcomes, seen = set(), set()
     for seed in range(8):
         model = Model()
