@@ -131,7 +131,7 @@ def test_a_line_is_rounded_half_even_to_cents(price: Any, amount: Any) -> None:
 
 
 def test_version_1_is_an_order_of_one_line_number_1() -> None:
-    facts = {"customer_id": "c", "product_id": "p", "quantity": 2, "unit_price": "3", "currency": "EUR"}
+    facts: dict[str, Any] = {"customer_id": "c", "product_id": "p", "quantity": 2, "unit_price": "3", "currency": "EUR"}
     old = cloud_event("orders.OrderPlaced", order_id="o", placed_at="2026-01-01T00:00:00Z", **facts)
     shown = row(after(old), "order_overview", "o")
     assert (shown["total"], shown["lines"][0]["line"], shown["lines"][0]["discount"]) == ("6.00", 1, "0")
@@ -410,7 +410,7 @@ def test_both_modes_of_cloudevents_say_the_same() -> None:
 @given(st.data())
 def test_each_broken_event_has_the_reason_that_it_was_broken_for(data: Any) -> None:
     def pick(n: int) -> int:
-        return data.draw(st.integers(0, n - 1))
+        return int(data.draw(st.integers(0, n - 1)))
 
     events = random_history(1, orders=3)
     raw, reason = break_event(events[pick(len(events))], pick)
