@@ -49,7 +49,8 @@ def up(
     with servers:
         signal.signal(signal.SIGTERM, lambda *_: stop.set())
         _show(servers.endpoints)
-        note("press Ctrl-C to stop them")
+        if console.is_terminal:
+            note("press Ctrl-C to stop them")
         try:
             while not stop.wait(SECONDS_BETWEEN_LOOKS):
                 pass
@@ -81,10 +82,10 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Tell which servers run and where; exits with 1 unless all of them do."""
-    from projector.embedded import service_states
+    from projector.embedded import service_states, supervisor_of
 
     states = service_states(root.resolve())
-    all_run = bool(states) and all(state.state == "running" for state in states)
+    all_run = supervisor_of(root.resolve()) is not None and all(state.state == "running" for state in states)
     if as_json:
         emit_json({"root": root.resolve(), "running": all_run, "services": [vars(state) for state in states]})
     else:

@@ -174,6 +174,7 @@ class Stack:
         with lock:
             left = [name for name in SERVICES if recorded(record_of(stack.root, name))]
             stack._end_leftovers()
+            record_of(stack.root, SUPERVISOR).unlink(missing_ok=True)
         return bool(supervisor or left)
 
 
