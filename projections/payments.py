@@ -20,7 +20,9 @@ class Payment(State):
 payments = Entity("payments", state=Payment, key="payment_id", topic="payments", indexes=["order_id"])
 
 
-def _known(payment: Payment | None, event: PaymentAuthorized | PaymentCaptured | PaymentFailed | PaymentRefunded) -> Payment:
+def _known(
+    payment: Payment | None, event: PaymentAuthorized | PaymentCaptured | PaymentFailed | PaymentRefunded
+) -> Payment:
     return payment or Payment(payment_id=event.payment_id, order_id=event.order_id)
 
 

@@ -20,9 +20,7 @@ class Shipment(State):
 shipments = Entity("shipments", state=Shipment, key="shipment_id", topic="shipping", indexes=["order_id"])
 
 
-def _known(
-    shipment: Shipment | None, event: ShipmentDispatched | ShipmentDelivered | ShipmentReturned
-) -> Shipment:
+def _known(shipment: Shipment | None, event: ShipmentDispatched | ShipmentDelivered | ShipmentReturned) -> Shipment:
     return shipment or Shipment(shipment_id=event.shipment_id, order_id=event.order_id)
 
 

@@ -127,11 +127,19 @@ def _where(error: Exception) -> str:
 
 def _refuse_twins(declared: list[Entity[Any] | Relation], problems: list[str]) -> None:
     names = [d.name for d in declared]
-    problems.extend(f"{name}: declared twice; give one another name" for name in sorted({n for n in names if names.count(n) > 1}))
+    problems.extend(
+        f"{name}: declared twice; give one another name" for name in sorted({n for n in names if names.count(n) > 1})
+    )
     paths = [d.path for d in declared if isinstance(d, Relation) and d.path]
-    problems.extend(f"path {path!r}: two views have it; give one another path" for path in sorted({p for p in paths if paths.count(p) > 1}))
+    problems.extend(
+        f"path {path!r}: two views have it; give one another path"
+        for path in sorted({p for p in paths if paths.count(p) > 1})
+    )
     topics = [d.topic for d in declared if isinstance(d, Entity)]
-    problems.extend(f"topic {t!r}: two entities take its events; one must" for t in sorted({t for t in topics if topics.count(t) > 1}))
+    problems.extend(
+        f"topic {t!r}: two entities take its events; one must"
+        for t in sorted({t for t in topics if topics.count(t) > 1})
+    )
 
 
 def _in_order(relations: list[Relation], entities: list[Entity[Any]], problems: list[str]) -> list[Relation]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ARRAY, ClauseElement, Column, ColumnElement, Select, Text, any_, literal_column
+from sqlalchemy import ARRAY, ClauseElement, Column, ColumnElement, Select, Text, any_, cast, literal_column
 from sqlalchemy.dialects.postgresql.psycopg import dialect
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.selectable import FromClause
@@ -14,7 +14,8 @@ _KEYS = "\N{LEFT-POINTING DOUBLE ANGLE QUOTATION MARK}keys\N{RIGHT-POINTING DOUB
 
 def among_keys(column: ColumnElement[Any]) -> ColumnElement[bool]:
     """`column = ANY(keys)`: the rendered statement takes the parameter `keys`, a list of texts."""
-    return column == any_(literal_column(_KEYS, ARRAY(Text)))
+    keys: ColumnElement[Any] = literal_column(_KEYS, ARRAY(Text))
+    return column == any_(keys if isinstance(column.type, Text) else cast(keys, ARRAY(column.type)))
 
 
 def substitute(clause: Any, replaced: Mapping[FromClause, FromClause]) -> Any:

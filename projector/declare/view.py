@@ -77,7 +77,12 @@ class Relation:
     def _finish(self, query: Select[Any], unique: bool = False) -> None:
         self.query = query
         columns = [
-            Column(c.key or "", c.type, nullable=unique or c.key not in self.key, primary_key=not unique and c.key in self.key)
+            Column(
+                c.key or "",
+                c.type,
+                nullable=unique or c.key not in self.key,
+                primary_key=not unique and c.key in self.key,
+            )
             for c in query.selected_columns
         ]
         constraints = [UniqueConstraint(*self.key, postgresql_nulls_not_distinct=True)] if unique else []

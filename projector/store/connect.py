@@ -37,7 +37,9 @@ def connect(url: str, group: str, *, autocommit: bool = False, name: str = "prej
 def options(group: str) -> str:
     """Session settings of the group's connections, as libpq's `options`."""
     path = search_path(group).replace(" ", "")
-    return f"-c search_path={path} -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION} -c timezone=UTC -c jit=off"
+    return (
+        f"-c search_path={path} -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION} -c timezone=UTC -c jit=off"
+    )
 
 
 def engine(url: str, group: str) -> Engine:
@@ -55,7 +57,9 @@ def sqlalchemy_url(url: str) -> str:
 def unreachable(setting: str, url: str, error: Exception) -> DatabaseUnreachable:
     """One line that names the setting and the address, and what the driver said, without credentials."""
     address = urlsplit(url)
-    said = str(error).strip().splitlines()[-1].removeprefix("connection failed: ") if str(error).strip() else "no answer"
+    said = (
+        str(error).strip().splitlines()[-1].removeprefix("connection failed: ") if str(error).strip() else "no answer"
+    )
     for secret in (address.password,):
         said = said.replace(secret, "***") if secret else said
     return DatabaseUnreachable(

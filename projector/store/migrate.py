@@ -99,7 +99,11 @@ class _Migration:
                         raise OutOfDate(f"{table.name}.{column.name} is new and must not be null: declare it `| None`, for rows folded before have none")  # fmt: skip
                     self._sql(f"ALTER TABLE {quoted(table.name)} ADD COLUMN {quoted(column.name)} {plain(column.type)}")  # type: ignore[arg-type]
                     self.done.append(f"add column {table.name}.{column.name}")
-            indexes = {i["name"] for i in there.get_indexes(table.name, schema)} if there.has_table(table.name, schema) else set()
+            indexes = (
+                {i["name"] for i in there.get_indexes(table.name, schema)}
+                if there.has_table(table.name, schema)
+                else set()
+            )
             for index in table.indexes:
                 if index.name not in indexes:
                     self._sql(definitions.index_ddl(index))
@@ -118,7 +122,12 @@ class _Migration:
             if digest != digests[relation.name]:
                 served[relation.name] = generation + 1
                 self._build(relation, served, digests[relation.name])
-        for name in [n for r in reversed(self.projections.relations) for n in [r.name] if before.get(n, (served[n],))[0] != served[n]]:
+        for name in [
+            n
+            for r in reversed(self.projections.relations)
+            for n in [r.name]
+            if before.get(n, (served[n],))[0] != served[n]
+        ]:
             self._drop(self.projections.relation(name), before[name][0])
         for name in before.keys() - served.keys():
             self._forget(name, before[name][0])
@@ -151,7 +160,9 @@ class _Migration:
             base = (over, served[over.name])
         schema = schemas(self.group)[2]
         for name, ddl in definitions.relation_indexes(relation, served[relation.name], base).items():
-            if not self.connection.execute(text("SELECT to_regclass(:name)"), {"name": f'"{schema}"."{name}"'}).scalar():
+            if not self.connection.execute(
+                text("SELECT to_regclass(:name)"), {"name": f'"{schema}"."{name}"'}
+            ).scalar():
                 self._sql(ddl)
 
     def _drop(self, relation: Relation, generation: int) -> None:

@@ -1,0 +1,249 @@
+"""The applier: one batch of events, one Postgres transaction. What the engine promises happens in `_commit`."""
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+
+from projector.apply import positions
+from projector.apply.aggregates import Aggregate, Verdict
+from projector.apply.batch import Chunk, FoldError, Outcome, TopicPartition
+from projector.apply.entities import EntityStore
+from projector.apply.incoming import Decoder, Incoming, Work, cut, middle
+from projector.apply.letters import Letter, Letters, journalled
+from projector.apply.plan import Plan
+from projector.declare.projections import Projections
+from projector.errors import OutOfDate, TooManyDeadLetters
+from projector.store.connect import connect
+from projector.store.definitions import declarations_digest
+from projector.store.locks import LOCK
+
+WINDOW = 1_000  # records by which a worker judges whether most of what arrives is bad (CONTRACT, section 7)
+_OPEN = """
+SELECT (SELECT declarations FROM projection_group), (SELECT jsonb_object_agg(relation, generation) FROM served),
+       EXISTS (SELECT FROM journals)
+"""
+# What Postgres says of data that it cannot take: one record is at fault, and bisecting finds it.
+_BAD_DATA = (psycopg.DataError, psycopg.errors.ProgramLimitExceeded, psycopg.errors.StatementTooComplex)
+
+Aggregates = dict[tuple[str, str], Aggregate]
+
+
+class Applier:
+    """Applies batches for one projection group. One thread at a time may use it; it reconnects by itself.
+
+    Raises what may pass as psycopg.OperationalError or InterfaceError (give the same batch again), and
+    TooManyDeadLetters, OutOfDate or FoldError where the process must stop.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        group: str,
+        projections: Projections,
+        unknown_events: str = "deadletter",
+        dead_letter_limit: float = 0.5,
+    ) -> None:
+        self._url, self._group, self._projections = url, group, projections
+        self._digest = declarations_digest(projections)
+        self._decoder = Decoder(projections, unknown_events)
+        self._stores = {entity.name: EntityStore(entity) for entity in projections.entities}
+        self._limit: float | None = dead_letter_limit
+        self._window: deque[bool] = deque(maxlen=WINDOW)
+        self._connection: psycopg.Connection[Any] | None = None
+        self._plan: Plan | None = None
+
+    def apply(self, chunks: Sequence[Chunk]) -> Outcome:
+        """Apply the chunks whose partition stands where they start; see `Outcome` for what was done and refused."""
+        clock = _Clock()
+        work = [(chunk, [self._decoder.decode(record) for record in chunk.records]) for chunk in chunks]
+        clock.lap("decode")
+        try:
+            return self._apply(work, clock)
+        except _MostlyBad as crossed:
+            return self._stop_at(crossed, work, clock)
+
+    def _commit(self, work: Work, clock: "_Clock") -> Outcome:
+        outcome = Outcome()
+        with self._transaction() as (cursor, plan, any_journal):
+            clock.lap("lock")
+            accepted = positions.accept(positions.read(cursor), work, outcome)
+            incoming = [each for _, its in accepted for each in its]
+            aggregates = self._load(cursor, incoming, any_journal)
+            clock.lap("load")
+            letters, window = self._fold(incoming, aggregates, outcome)
+            clock.lap("fold")
+            for name, store in self._stores.items():
+                outcome.rows[name] = store.save(cursor, (a for a in aggregates.values() if a.entity.name == name))
+            letters.save(cursor)
+            clock.lap("entities")
+            for change in plan.refresh(cursor, aggregates.values()):
+                outcome.rows[change.relation.name] = len(change.upserted) + len(change.deleted)
+            clock.lap("views")
+            positions.advance(cursor, [chunk for chunk, _ in accepted])
+        clock.lap("commit")
+        self._window, outcome.seconds = window, clock.spent
+        return outcome
+
+    @contextmanager
+    def _transaction(self) -> Iterator[tuple[psycopg.Cursor[Any], Plan, bool]]:
+        """BEGIN; the group's lock, alone; then what must be known before anything is read."""
+        if self._connection is None or self._connection.closed:
+            self._connection = connect(self._url, self._group, name="prejoin worker")
+        try:
+            with self._connection.transaction(), self._connection.cursor() as cursor:
+                cursor.execute(LOCK, {"group": self._group})
+                yield cursor, *self._open(cursor)
+        except (psycopg.OperationalError, psycopg.InterfaceError):
+            self.close()  # whether it is usable is not worth finding out
+            raise
+
+    def _open(self, cursor: psycopg.Cursor[Any]) -> tuple[Plan, bool]:
+        try:
+            digest, served, any_journal = cursor.execute(_OPEN).fetchone() or (None, None, False)
+        except psycopg.errors.UndefinedTable:
+            raise OutOfDate(f"group {self._group} has no tables in the database: run `prejoin migrate`") from None
+        if digest != self._digest:
+            raise OutOfDate(
+                "the database was made from other declarations than this process has: run `prejoin migrate` with the "
+                "newer release, and stop what runs an older one"
+            )
+        if self._plan is None or self._plan.served != served:
+            self._plan = Plan(self._projections, served)
+        return self._plan, any_journal
+
+    def _load(self, cursor: psycopg.Cursor[Any], incoming: Iterable[Incoming], any_journal: bool) -> Aggregates:
+        keys: dict[str, set[str]] = {}
+        for each in incoming:
+            if each.entity is not None and each.key is not None:
+                keys.setdefault(each.entity.name, set()).add(each.key)
+        found: Aggregates = {}
+        for name, wanted in keys.items():
+            store = self._stores[name]
+            found.update(((name, key), aggregate) for key, aggregate in store.load(cursor, wanted).items())
+            for key in journalled(cursor, store.entity, wanted) if any_journal else ():
+                found[name, key].journalled = True
+        return found
+
+    def _fold(self, incoming: list[Incoming], aggregates: Aggregates, outcome: Outcome) -> tuple[Letters, deque[bool]]:
+        """Judge and fold each record in order. Raises _MostlyBad at the record where most of the window is bad."""
+        letters, window = Letters(), self._window.copy()
+        for each in incoming:
+            letter = _fold_one(each, aggregates, letters, outcome)
+            if letter is not None:
+                letters.add(letter)
+                outcome.dead_letters[letter.reason] = outcome.dead_letters.get(letter.reason, 0) + 1
+            window.append(letter is not None)
+            if self._limit is not None and len(window) == WINDOW and sum(window) > self._limit * WINDOW:
+                raise _MostlyBad(each)
+        return letters, window
+
+    def _apply(self, work: Work, clock: "_Clock") -> Outcome:
+        """Commit; where Postgres refuses the data of one record, find it by halves and make it a dead letter."""
+        try:
+            return self._commit(work, clock)
+        except _BAD_DATA as error:
+            records = [each for _, its in work for each in its]
+            if not records:
+                raise
+            if len(records) == 1:
+                records[0].reject(f"Postgres refuses it: SQLSTATE {error.sqlstate}")
+                return self._commit(work, clock)
+            first, second = cut(work, middle(records))
+            outcome = self._apply(first, clock)
+            outcome.add(self._apply(second, _Clock()))
+            return outcome
+
+    def _stop_at(self, crossed: "_MostlyBad", work: Work, clock: "_Clock") -> Outcome:
+        limit, self._limit = self._limit, None
+        try:
+            self._apply(cut(work, crossed.at)[0], clock)
+        finally:
+            self._limit = limit
+        record = crossed.at.record
+        raise TooManyDeadLetters(
+            f"more than {self._limit:.0%} of the last {WINDOW:,} records were bad, the last at {record.topic}/"
+            f"{record.partition}@{record.offset} ({crossed.at.reason or 'orphan or late'}): `prejoin deadletters list` "
+            "shows them; mend the producer or the contracts, or raise PREJOIN_DEAD_LETTER_LIMIT, and start again"
+        )
+
+    def drain(self) -> int:
+        """Refresh one portion of the pending keys, in a transaction of its own; returns how many are left."""
+        with self._transaction() as (cursor, plan, _):
+            plan.drain(cursor)
+            (left,) = cursor.execute("SELECT count(*) FROM pending").fetchone() or (0,)
+            return int(left)
+
+    def positions(self) -> dict[TopicPartition, int]:
+        """The next offset to apply of each partition, as committed."""
+        with self._transaction() as (cursor, _, _):
+            return positions.read(cursor)
+
+    def close(self) -> None:
+        """Close the connection; the next call opens another."""
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
+
+def _fold_one(each: Incoming, aggregates: Aggregates, letters: Letters, outcome: Outcome) -> Letter | None:
+    """Fold one record into its aggregate; returns the dead letter that it is instead, if it is one."""
+    aggregate = aggregates[each.entity.name, each.key] if each.entity is not None and each.key is not None else None
+    if each.reason is not None:
+        return Letter(each.record, each.reason, each.detail, each.type, each.sequence, aggregate)
+    if each.event is None or aggregate is None:
+        outcome.ignored += 1
+        return None
+    verdict = aggregate.judge(each.event)
+    if verdict is Verdict.DUPLICATE:
+        outcome.duplicates += 1
+    elif verdict is Verdict.NEXT:
+        if aggregate.skips(each.event):
+            letters.begin(aggregate)
+        _apply_event(aggregate, each)
+        letters.applied(aggregate, each.record)
+        outcome.applied += 1
+    else:
+        if verdict is Verdict.LATE:
+            aggregate.fill(each.event.sequence)
+        detail = {Verdict.LATE: "later events of its aggregate were applied before it"}.get(
+            verdict, "its aggregate was never created"
+        )
+        return Letter(each.record, verdict.value, detail, each.type, each.sequence, aggregate)
+    return None
+
+
+def _apply_event(aggregate: Aggregate, each: Incoming) -> None:
+    try:
+        aggregate.apply(each.event)
+    except Exception as error:
+        record = each.record
+        raise FoldError(
+            f"the fold of {each.type} into {aggregate.entity.name} raised {type(error).__name__} at {record.topic}/"
+            f"{record.partition}@{record.offset}: a bug in the fold, not in the record; mend it and start again"
+        ) from error
+
+
+class _MostlyBad(Exception):
+    """Most of the window is bad, as of this record."""
+
+    def __init__(self, at: Incoming) -> None:
+        super().__init__()
+        self.at = at
+
+
+class _Clock:
+    """Seconds by phase."""
+
+    def __init__(self) -> None:
+        self.spent: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, phase: str) -> None:
+        """Give the time since the last lap to a phase."""
+        now = time.perf_counter()
+        self.spent[phase] = self.spent.get(phase, 0.0) + now - self._last
+        self._last = now

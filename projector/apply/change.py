@@ -1,0 +1,29 @@
+"""What changed in a relation, and how a statement tells it."""
+
+from dataclasses import dataclass
+
+from projector.declare.sql import quoted
+from projector.declare.view import Relation
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one statement did to a relation: keys as the change feed tells them, and values for routes that begin here."""
+
+    relation: Relation
+    upserted: list[str]
+    deleted: list[str]
+    values: dict[str, list[str]]
+
+
+def key_texts(source: str, key: tuple[str, ...], prefix: str, where: str = "true") -> str:
+    """The keys of a CTE's rows as an array of texts; a key of several columns as a JSON array."""
+    columns = [quoted(prefix + k) for k in key]
+    text = f"{columns[0]}::text" if len(key) == 1 else f"jsonb_build_array({', '.join(columns)})::text"
+    return f"(SELECT coalesce(array_agg({text}), '{{}}') FROM {source} WHERE {where})"
+
+
+def distinct_values(source: str, column: str) -> str:
+    """The distinct values of a CTE's column, as an array of texts."""
+    name = quoted(column)
+    return f"(SELECT coalesce(array_agg(DISTINCT {name}), '{{}}') FROM {source} WHERE {name} IS NOT NULL)"

@@ -1,0 +1,123 @@
+"""Dead letters and journals: what bad input leaves behind, so that nothing of it is lost and it can be put right.
+
+The first dead letter or gap of an aggregate begins its journal: the aggregate as it was, and each record applied to
+it since. A replay folds base, mended event and journal anew.
+"""
+
+import base64
+import json
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import psycopg
+
+from projector.apply.aggregates import Aggregate
+from projector.apply.batch import Record
+from projector.declare.entity import Entity
+
+_LETTER = """
+INSERT INTO dead_letters (topic, partition, "offset", key, value, headers, record_time, reason, detail, type, entity, aggregate, sequence)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (topic, partition, "offset") DO NOTHING
+"""  # fmt: skip
+_BEGIN = "INSERT INTO journals (entity, aggregate, base) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
+_JOURNAL = """
+INSERT INTO journal_records (entity, aggregate, topic, partition, "offset", key, value, headers, record_time)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+"""
+_JOURNALLED = "SELECT aggregate FROM journals WHERE entity = %s AND aggregate = ANY(%s)"
+
+
+@dataclass
+class Letter:
+    """A record that was not applied, and why. `aggregate` is there where it could be told."""
+
+    record: Record
+    reason: str
+    detail: str
+    type: str | None = None
+    sequence: int | None = None
+    aggregate: Aggregate | None = None
+
+
+@dataclass
+class Letters:
+    """The dead letters and the journal of one batch."""
+
+    letters: list[Letter] = field(default_factory=list)
+    _bases: list[tuple[str, str, str]] = field(default_factory=list)
+    _records: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def add(self, letter: Letter) -> None:
+        """Take in a dead letter; its aggregate is journalled from here on."""
+        self.letters.append(letter)
+        if letter.aggregate is not None:
+            self.begin(letter.aggregate)
+
+    def begin(self, aggregate: Aggregate) -> None:
+        """Begin the aggregate's journal, unless it has one."""
+        if not aggregate.journalled:
+            aggregate.journalled = True
+            self._bases.append((aggregate.entity.name, aggregate.key, freeze(aggregate)))
+
+    def applied(self, aggregate: Aggregate, record: Record) -> None:
+        """Note what was applied to a journalled aggregate."""
+        if aggregate.journalled:
+            self._records.append((aggregate.entity.name, aggregate.key, *raw(record)))
+
+    def save(self, cursor: psycopg.Cursor[Any]) -> None:
+        """Write it all down."""
+        if self._bases:
+            cursor.executemany(_BEGIN, self._bases)
+        if self._records:
+            cursor.executemany(_JOURNAL, self._records)
+        if self.letters:
+            cursor.executemany(_LETTER, [_row(letter) for letter in self.letters])
+
+
+def journalled(cursor: psycopg.Cursor[Any], entity: Entity[Any], keys: Collection[str]) -> set[str]:
+    """Those of the aggregates that have a journal."""
+    return {key for (key,) in cursor.execute(_JOURNALLED, (entity.name, list(keys)))}
+
+
+def freeze(aggregate: Aggregate) -> str:
+    """An aggregate as JSON, so that it can be folded on from here."""
+    return msgspec.json.encode(
+        {
+            "state": aggregate.state,
+            "version": aggregate.version,
+            "gaps": aggregate.gaps,
+            "recent": aggregate.recent,
+            "updated_at": aggregate.updated_at,
+        }
+    ).decode()
+
+
+def thaw(entity: Entity[Any], key: str, base: dict[str, Any]) -> Aggregate:
+    """The aggregate that was frozen."""
+    state = None if base["state"] is None else msgspec.convert(base["state"], entity.state, strict=False)
+    updated_at = None if base["updated_at"] is None else datetime.fromisoformat(base["updated_at"])
+    gaps = [(low, high) for low, high in base["gaps"]]
+    return Aggregate(entity, key, state, base["version"], gaps, base64.b64decode(base["recent"]), updated_at)
+
+
+def raw(record: Record) -> tuple[Any, ...]:
+    """A record's columns: topic, partition, offset, key, value, headers, record_time."""
+    headers = json.dumps([[name, base64.b64encode(value or b"").decode()] for name, value in record.headers])
+    time = datetime.fromtimestamp(min(max(record.timestamp, 0), 253402300799000) / 1000, UTC)
+    return (record.topic, record.partition, record.offset, record.key, record.value, headers, time)
+
+
+def unraw(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The fields of a RawRecord from a record's columns."""
+    topic, partition, offset, key, value, headers, time = row
+    pairs = tuple((name, base64.b64decode(text)) for name, text in json.loads(headers))
+    kept = [None if b is None else bytes(b) for b in (key, value)]
+    return (topic, partition, offset, *kept, pairs, int(time.timestamp() * 1000))
+
+
+def _row(letter: Letter) -> tuple[Any, ...]:
+    entity, key = (letter.aggregate.entity.name, letter.aggregate.key) if letter.aggregate else (None, None)
+    return (*raw(letter.record), letter.reason, letter.detail, letter.type, entity, key, letter.sequence)

@@ -1,0 +1,114 @@
+"""The plan of a refresh: from changed rows to the views they touch, in the order in which views read each other."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import psycopg
+
+from projector.apply.aggregates import Aggregate
+from projector.apply.change import Change
+from projector.apply.entities import child_rows
+from projector.apply.routes import Route, routes_of
+from projector.apply.write import Writing
+from projector.declare.entity import Entity
+from projector.declare.projections import Projections
+
+# Keys refreshed in one transaction; more wait in `pending`, so that a huge fan-out does not hold the group's lock.
+FAN_OUT = 20_000
+
+_PEND = "INSERT INTO pending SELECT %s, %s, unnest(%s::text[]) ON CONFLICT DO NOTHING"
+_FEED = "INSERT INTO changes (revision, relation, upserted, deleted) VALUES (%s, %s, %s, %s)"
+_TAKE = """
+DELETE FROM pending WHERE (relation, generation, key) IN
+  (SELECT relation, generation, key FROM pending WHERE relation = %s AND generation = %s LIMIT %s) RETURNING key
+"""
+
+Touched = Callable[[Route], Iterable[str]]
+
+
+class Plan:
+    """What a batch does to the views, compiled for the generations that are served."""
+
+    def __init__(self, projections: Projections, served: Mapping[str, int]) -> None:
+        self.served, self._views = dict(served), projections.views
+        self._routes = {view.name: routes_of(view) for view in self._views}
+        self._names = {id(r.table): r.name for r in projections.relations}
+        self._owners = {id(t): (e, None) for e in projections.entities for t in [e.table]} | {
+            id(c.table): (e, c) for e in projections.entities for c in e.children
+        }
+        wanted: dict[str, frozenset[str]] = {}
+        for route in (r for routes in self._routes.values() for r in routes if id(r.table) in self._names):
+            name = self._names[id(route.table)]
+            wanted[name] = wanted.get(name, frozenset()) | {route.column}
+        self._writing = {
+            v.name: Writing(v, [r for r in projections.rollups if r.source is v], projections.relations, served, wanted)
+            for v in self._views
+        }
+
+    def refresh(self, cursor: psycopg.Cursor[Any], aggregates: Iterable[Aggregate]) -> list[Change]:
+        """Bring every view that the touched aggregates show in to what its query says now."""
+        touched = [a for a in aggregates if a.touched]
+        return self._run(cursor, lambda route: self._values(route, touched), {})
+
+    def drain(self, cursor: psycopg.Cursor[Any], portion: int = FAN_OUT) -> list[Change]:
+        """Refresh one portion of the pending keys of the first view that has any."""
+        for view in self._views:
+            rows = cursor.execute(_TAKE, (view.name, self.served[view.name], portion)).fetchall()
+            if rows:
+                return self._run(cursor, lambda route: (), {view.name: [key for (key,) in rows]})
+        return []
+
+    def _run(self, cursor: psycopg.Cursor[Any], touched: Touched, given: Mapping[str, list[str]]) -> list[Change]:
+        changes: dict[str, Change] = {}
+        for view in self._views:
+            # the first are the surest to be looked at next: rows of what changed itself, before those it reaches
+            keys = dict.fromkeys(given.get(view.name, ()))
+            for route in sorted(self._routes[view.name], key=lambda r: r.query is not None):
+                upstream = changes.get(self._names.get(id(route.table), ""))
+                values = upstream.values[route.column] if upstream else touched(route)
+                keys |= dict.fromkeys(_keys(cursor, route, list(values)))
+            now, later = list(keys)[:FAN_OUT], list(keys)[FAN_OUT:]
+            if later:
+                cursor.execute(_PEND, (view.name, self.served[view.name], later))
+            if now:
+                changes |= {c.relation.name: c for c in self._writing[view.name].run(cursor, now)}
+        _feed(cursor, changes.values())
+        return list(changes.values())
+
+    def _values(self, route: Route, touched: list[Aggregate]) -> set[str]:
+        """The values of the route's column in the changed rows of an entity or a child table, old and new."""
+        if id(route.table) not in self._owners:
+            return set()
+        entity, child = self._owners[id(route.table)]
+        found: set[Any] = set()
+        for aggregate in touched:
+            if aggregate.entity is not entity:
+                continue
+            if child is None:
+                if _differs(aggregate, entity, route.uses):
+                    found |= {getattr(s, route.column) for s in (aggregate.before, aggregate.state) if s is not None}
+            elif rows := set(child_rows(aggregate.before, child)) ^ set(child_rows(aggregate.state, child)):
+                found |= {aggregate.key} if route.column == entity.key else {getattr(r, route.column) for r in rows}
+        return {str(value) for value in found if value is not None}
+
+
+def _differs(aggregate: Aggregate, entity: Entity[Any], uses: frozenset[str]) -> bool:
+    before, state = aggregate.before, aggregate.state
+    if before is None or state is None:
+        return before is not state
+    if "updated_at" in uses and aggregate.updated_at != aggregate.updated_before:
+        return True
+    return any(getattr(before, f) != getattr(state, f) for f in entity.fields if f in uses)
+
+
+def _keys(cursor: psycopg.Cursor[Any], route: Route, values: list[str]) -> Iterable[str]:
+    if route.query is None or not values:
+        return values
+    return (key for (key,) in cursor.execute(route.query, {"keys": values}))
+
+
+def _feed(cursor: psycopg.Cursor[Any], changes: Iterable[Change]) -> None:
+    told = [c for c in changes if c.relation.path is not None and (c.upserted or c.deleted)]
+    if told:
+        (revision,) = cursor.execute("SELECT nextval('revisions')").fetchone() or (0,)
+        cursor.executemany(_FEED, [(revision, c.relation.name, c.upserted, c.deleted) for c in told])

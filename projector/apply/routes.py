@@ -1,0 +1,103 @@
+"""Key queries: which rows of a view a changed row touches.
+
+For each occurrence of a table in a view's query there is one route from a column of that table, through the columns
+that are equal to it, up to the view's first key column. It is asked once, after the change, with the values of that
+column in the changed rows as they were and as they are. That finds every key: of the changed rows behind a view row,
+take the one nearest to the key; all rows between are unchanged, so the way up from it is there to be walked.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, Select, Table, select
+from sqlalchemy.sql import visitors
+from sqlalchemy.sql.selectable import Alias, FromClause
+
+from projector.declare.shape import Node, Scope, Unsupported, shape_of
+from projector.declare.sql import among_keys, render
+from projector.declare.view import View
+
+
+@dataclass(frozen=True)
+class Route:
+    """From the values of `column` in changed rows of `table` to view keys: by `query`, or they are the keys.
+
+    `uses` are the table's columns that the view reads: a change of others touches nothing.
+    """
+
+    table: Table
+    column: str
+    query: str | None
+    uses: frozenset[str]
+
+
+def routes_of(view: View) -> list[Route]:
+    """The view's routes, without repeats. Raises Unsupported where a row cannot be followed to its keys."""
+    scope = shape_of(view.query)
+    found: dict[tuple[int, str, str | None], Route] = {}
+    for table, occurrence, column, query in _routes(scope, scope.targets(view.key[0])):
+        text = None if query is None else render(query)
+        known = found.get((id(table), column.name, text))
+        uses = _uses(view.query, occurrence) | (known.uses if known else frozenset())
+        found[id(table), column.name, text] = Route(table, column.name, text, uses)
+    return list(found.values())
+
+
+_Found = tuple[Table, FromClause, Column[Any], Select[Any] | None]
+
+
+def _routes(scope: Scope, targets: list[Any]) -> Iterator[_Found]:
+    for node in scope.nodes:
+        if node.table is not None:
+            column, query = _climb(scope, node, targets)
+            yield node.table, node.element, column, query
+        elif node.inner is not None:
+            yield from _routes_through(scope, node, node.inner, targets)
+
+
+def _routes_through(scope: Scope, node: Node, inner: Scope, targets: list[Any]) -> Iterator[_Found]:
+    """Routes that begin inside a subquery: up to a column that it hands out, and on from there."""
+    handed, outer = _climb(scope, node, targets)
+    for table, occurrence, column, query in _routes(inner, inner.targets(handed.key)):
+        if outer is None:
+            yield table, occurrence, column, query
+        else:
+            yield table, occurrence, column, _chain(query, outer)
+
+
+def _climb(scope: Scope, node: Node, targets: list[Any]) -> tuple[Any, Select[Any] | None]:
+    """The node's column to begin from, and the query for targets by its values (None: they are the targets)."""
+    for target in targets:
+        if target.table is node.element:
+            return target, None
+    if not node.equal:
+        raise Unsupported(f"{node.element} has no column that leads to the view's key")
+    own, other = node.equal[0]
+    parent = scope.node_of(other)
+    source: FromClause = parent.element
+    while not (found := [t for t in targets if t.table is parent.element]):
+        below, above = parent.equal[0]
+        parent = scope.node_of(above)
+        source = source.join(parent.element, below == above)
+    return own, select(found[0]).select_from(source).where(among_keys(other)).distinct()
+
+
+def _chain(first: Select[Any] | None, then: Select[Any]) -> Select[Any]:
+    """The second query asked with the answers of the first."""
+    if first is None:
+        return then
+    (condition,) = then._where_criteria
+    other: ColumnElement[Any] = condition.left  # type: ignore[attr-defined]
+    column = next(iter(then.selected_columns))
+    return select(column).select_from(then.get_final_froms()[0]).where(other.in_(first)).distinct()
+
+
+def _uses(query: Select[Any], table: FromClause) -> frozenset[str]:
+    """The columns of one table that a query names anywhere, subqueries included."""
+    element = table.element if isinstance(table, Alias) else table
+    named = [e for e in visitors.iterate(query) if isinstance(e, Column)]
+    return frozenset(c.name for c in named if c.table is table or c.table is element)
+
+
+__all__ = ["Route", "routes_of"]
