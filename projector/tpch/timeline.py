@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 
-from projector.publish import Message
+from projector.publish.message import Message
 from projector.tpch import customers, orders, products
 from projector.tpch.calendar import DAY, END, FIRST_ORDER, OPENING
 from projector.tpch.steps import Record, Step, in_order
