@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tests.model.expand import AGGREGATES, CloudEvent
-from tests.model.streams import Item, Pick, Raw, encoded, topic_of
+from tests.model.streams import Item, Pick, Raw, encoded, some, topic_of
 
 GONE = object()
 
@@ -70,7 +70,7 @@ def break_event(event: CloudEvent, pick: Pick) -> tuple[Raw, str]:
 def with_poison(items: Sequence[Item], pick: Pick, share: float = 0.3) -> list[Item]:
     """Bad records among the good, made of them, some in the place of the good one."""
     result = list(items)
-    for _ in range(pick(int(len(items) * share) + 1)):
+    for _ in range(some(items, pick, share)):
         at = pick(len(result))
         item = result[at]
         if isinstance(item, Raw):

@@ -50,7 +50,7 @@ def interleave(items: Sequence[Queued], pick: Pick) -> list[Queued]:
 def with_repeats(items: Sequence[Item], pick: Pick, share: float = 0.3) -> list[Item]:
     """Some items once more, somewhere behind their first."""
     result = list(items)
-    for _ in range(_some(items, pick, share)):
+    for _ in range(some(items, pick, share)):
         at = pick(len(result))
         result.insert(at + 1 + pick(len(result) - at), result[at])
     return result
@@ -59,7 +59,7 @@ def with_repeats(items: Sequence[Item], pick: Pick, share: float = 0.3) -> list[
 def with_gaps_and_late(items: Sequence[Item], pick: Pick, share: float = 0.3) -> list[Item]:
     """Some items are lost, or come later than they should, once or twice."""
     result = list(items)
-    for _ in range(_some(items, pick, share)):
+    for _ in range(some(items, pick, share)):
         at = pick(len(result))
         item = result.pop(at)
         for _ in range(pick(3)):
@@ -69,8 +69,9 @@ def with_gaps_and_late(items: Sequence[Item], pick: Pick, share: float = 0.3) ->
     return result
 
 
-def _some(items: Sequence[object], pick: Pick, share: float) -> int:
-    return pick(int(len(items) * share) + 1) if items else 0
+def some(items: Sequence[object], pick: Pick, share: float) -> int:
+    """At most that share of them, or one: small histories should shrink to a single mishap."""
+    return pick(max(int(len(items) * share), 1) + 1) if items else 0
 
 
 def partitioned(items: Iterable[Item], partitions: int = 2, *, binary: bool | None = None) -> list[Record]:
