@@ -1,0 +1,78 @@
+"""As-Of and "stuck", as arithmetic on what a heartbeat saw: no clock, no I/O."""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import NamedTuple
+
+from projector.apply.batch import TopicPartition
+
+MAX_CAPTURES = 64
+SECONDS_WITHOUT_PROGRESS = 30.0
+
+
+class Capture(NamedTuple):
+    """The broker's ends, asked for after `at`; partitions that hold nothing are left out."""
+
+    at: datetime
+    ends: Mapping[TopicPartition, int]
+
+
+class Freshness:
+    """Which of the moments noted have been reached: all that the broker held then is applied.
+
+    Several captures are kept, so that As-Of moves steadily while events keep coming. Under a long backlog they are
+    thinned out, never dropped at the old end: the oldest is the next to be reached.
+    """
+
+    def __init__(self) -> None:
+        self._captures: list[Capture] = []
+
+    def note(self, capture: Capture) -> None:
+        """Keep a capture, which is newer than those before."""
+        if len(self._captures) >= MAX_CAPTURES:
+            self._captures = self._captures[::2]
+        self._captures.append(capture)
+
+    def reached(self, positions: Mapping[TopicPartition, int], pending: bool) -> datetime | None:
+        """Find the newest moment that these positions have reached, if any; pending keys hold all back."""
+        if pending:
+            return None
+        at = None
+        while self._captures and _covers(positions, self._captures[0].ends):
+            at = self._captures.pop(0).at
+        return at
+
+
+class Watchdog:
+    """Finds a partition with something to apply whose position does not move."""
+
+    def __init__(self, patience: float = SECONDS_WITHOUT_PROGRESS) -> None:
+        self._patience = patience
+        self._moved: dict[TopicPartition, tuple[int, float]] = {}
+
+    def stalled(
+        self,
+        now: float,
+        assigned: Collection[TopicPartition],
+        positions: Mapping[TopicPartition, int],
+        ends: Mapping[TopicPartition, int],
+        excused: bool = False,
+    ) -> TopicPartition | None:
+        """Find a partition of ours that lags and has not moved for `patience` seconds; excused time does not count.
+
+        `positions` has no entry where nothing was applied yet; `now` is in seconds of any clock that only grows.
+        """
+        before, self._moved = self._moved, {}
+        for partition in assigned:
+            position, end = positions.get(partition, 0), ends.get(partition, 0)
+            last, since = before.get(partition, (position, now))
+            if excused or position != last or position >= end:
+                since = now
+            self._moved[partition] = (position, since)
+            if now - since >= self._patience:
+                return partition
+        return None
+
+
+def _covers(positions: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> bool:
+    return all(positions.get(partition, 0) >= end for partition, end in ends.items())

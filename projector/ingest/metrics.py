@@ -1,0 +1,101 @@
+"""The worker's Prometheus metrics, on a port of their own."""
+
+import errno
+import time
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from threading import Thread
+from typing import Any
+from wsgiref.simple_server import WSGIServer
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
+
+from projector.apply.batch import Chunk, Outcome, TopicPartition
+from projector.errors import SettingError
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_RECORDS = (1, 10, 100, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000)
+
+
+class Metrics:
+    """What one worker counts; names and units by Prometheus' conventions."""
+
+    def __init__(self) -> None:
+        self.registry = every = CollectorRegistry()
+        ProcessCollector(registry=every)
+        self._records = Counter("prejoin_records", "Records read from Kafka and committed.", ["topic"], registry=every)
+        self._events = Counter("prejoin_events", "Events, by what became of them.", ["outcome"], registry=every)
+        self._batches = Counter("prejoin_batches", "Transactions of the applier.", registry=every)
+        self._seconds = Histogram(
+            "prejoin_apply_seconds",
+            "Seconds that a batch spent in a phase.",
+            ["phase"],
+            buckets=_SECONDS,
+            registry=every,
+        )
+        self._size = Histogram("prejoin_batch_records", "Records in a batch.", buckets=_RECORDS, registry=every)
+        self._letters = Counter("prejoin_dead_letters", "Records turned away.", ["reason"], registry=every)
+        self._rows = Counter("prejoin_rows_written", "Rows written.", ["relation"], registry=every)
+        self._refused = Counter("prejoin_refused_chunks", "Chunks that did not start at the position.", registry=every)
+        self._retries = Counter("prejoin_batch_retries", "Batches tried again, Postgres being away.", registry=every)
+        self._lag = Gauge("prejoin_lag", "Offsets left to apply.", ["topic", "partition"], registry=every)
+        self._pending = Gauge("prejoin_pending", "Keys still to be refreshed.", registry=every)
+        self._as_of_age = Gauge("prejoin_as_of_seconds", "Seconds since As-Of.", registry=every)
+
+    def applied(self, chunks: Iterable[Chunk], outcome: Outcome) -> None:
+        """Count a batch; chunks that were refused are not in it."""
+        accepted = [chunk for chunk in chunks if chunk.partition not in outcome.refused]
+        self._batches.inc()
+        self._size.observe(sum(len(chunk.records) for chunk in accepted))
+        for chunk in accepted:
+            self._records.labels(chunk.partition.topic).inc(len(chunk.records))
+        for name, count in (
+            ("applied", outcome.applied),
+            ("duplicate", outcome.duplicates),
+            ("ignored", outcome.ignored),
+            ("dead_letter", sum(outcome.dead_letters.values())),
+        ):
+            self._events.labels(name).inc(count)
+        for reason, count in outcome.dead_letters.items():
+            self._letters.labels(reason).inc(count)
+        for relation, count in outcome.rows.items():
+            self._rows.labels(relation).inc(count)
+        for phase, spent in outcome.seconds.items():
+            self._seconds.labels(phase).observe(spent)
+        self._refused.inc(len(outcome.refused))
+
+    def retried(self) -> None:
+        """Count a batch that is tried again."""
+        self._retries.inc()
+
+    def pending(self, keys: int) -> None:
+        """Tell how many keys are pending."""
+        self._pending.set(keys)
+
+    def lag(self, lags: Mapping[TopicPartition, int]) -> None:
+        """Tell how many offsets each partition, of this worker or not, has left."""
+        for partition, left in lags.items():
+            self._lag.labels(partition.topic, partition.partition).set(left)
+
+    def as_of(self, at: datetime) -> None:
+        """Tell As-Of; its age is taken when somebody asks."""
+        self._as_of_age.set_function(lambda: time.time() - at.timestamp())
+
+    def serve(self, host: str, port: int) -> tuple[WSGIServer, Thread, int]:
+        """Answer at host:port (0: any free one); returns the server, its thread and the port.
+
+        Raises SettingError where that cannot be listened on.
+        """
+        try:
+            server, thread = start_http_server(port, host, registry=self.registry)
+        except OSError as error:
+            raise _cannot_listen(host, port, error) from None
+        return server, thread, int(server.server_port)
+
+
+def _cannot_listen(host: str, port: int, error: Any) -> SettingError:
+    if error.errno == errno.EADDRINUSE:
+        return SettingError(f"PREJOIN_METRICS_PORT {port} on {host} is taken: set another, or 0 for any free one")
+    return SettingError(
+        f"PREJOIN_METRICS_HOST {host}, PREJOIN_METRICS_PORT {port}: cannot listen there: {error.strerror}"
+    )

@@ -1,0 +1,267 @@
+"""The worker process: what it is made of, how it starts, why it leaves, and that it leaves in time."""
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Protocol, cast
+
+import psycopg
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+
+from projector.apply.applier import Applier
+from projector.apply.batch import TopicPartition
+from projector.declare.projections import Projections, load
+from projector.errors import OutOfDate, PrejoinError
+from projector.ingest import broker as kafka
+from projector.ingest import ledger as postgres
+from projector.ingest import logs
+from projector.ingest.app import ChunkApp, make_app
+from projector.ingest.batches import Applies, Batches
+from projector.ingest.broker import Broker
+from projector.ingest.chunks import REQUEST_TIMEOUT, ChunkConsumer, Start
+from projector.ingest.heartbeat import Heartbeat
+from projector.ingest.inbox import Inbox
+from projector.ingest.ledger import Ledger
+from projector.ingest.metrics import Metrics
+from projector.ingest.positions import check_end, check_start, check_topics
+from projector.settings import Settings
+from projector.store.changes import keep_partitions
+from projector.store.connect import connect
+from projector.store.definitions import declarations_digest
+
+log = logs.logger(__name__)
+
+# A clean stop, part by part; the whole is bounded from outside the event loop, for faust's stop() may block it.
+SECONDS_FOR_BATCH, SECONDS_FOR_ROW, SECONDS_FOR_FAUST, SECONDS_TO_LEAVE = 4.0, 1.0, 3.0, 9.0
+SECONDS_BETWEEN_LOOKS = 0.5
+SECONDS_BETWEEN_HOUSEKEEPING = 3600.0
+# faust's recovery gives perform_seek the request timeout, and is then stuck for ever without saying so.
+SECONDS_FOR_POSITIONS = REQUEST_TIMEOUT / 2 - 3
+
+
+class NotReachable(PrejoinError):
+    """Postgres or Kafka did not answer when positions were needed."""
+
+
+class Crashed(PrejoinError):
+    """faust stopped by itself."""
+
+
+class Closes(Applies, Protocol):
+    """An applier that can be closed."""
+
+    def close(self) -> None:
+        """Close its connection."""
+
+
+def run(settings: Settings) -> None:
+    """Run a worker until SIGTERM or SIGINT; raises PrejoinError for each reason to leave with exit code 2."""
+    projections = load(settings.projections)
+    brokers = settings.brokers
+    check_migrated(settings, projections)
+    logs.configure(settings.log_level)
+    applier = Applier(
+        settings.writer_url, settings.group, projections, settings.unknown_events, settings.dead_letter_limit
+    )
+    asyncio.run(Worker(settings, projections.topics, brokers, applier).run())
+
+
+def check_migrated(settings: Settings, projections: Projections) -> None:
+    """Look before all else: raises DatabaseUnreachable, or OutOfDate where `prejoin migrate` is to be run first."""
+    with connect(settings.writer_url, settings.group) as connection:
+        try:
+            row = connection.execute("SELECT declarations FROM projection_group").fetchone()
+        except psycopg.errors.UndefinedTable:
+            raise OutOfDate(f"group {settings.group} has no tables in the database: run `prejoin migrate`") from None
+    if row is None or row[0] != declarations_digest(projections):
+        raise OutOfDate(
+            f"the tables of group {settings.group} were made from other declarations than {settings.projections}: "
+            "run `prejoin migrate`"
+        )
+
+
+class Worker:
+    """One worker of a group: a `Host` for the consumer, the owner of everything else. `run` once."""
+
+    def __init__(self, settings: Settings, topics: Collection[str], brokers: list[str], applier: Closes) -> None:
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._settings, self._topics, self._brokers, self._applier = settings, topics, brokers, applier
+        self._group = settings.group
+        self._metrics = Metrics()
+        self._broker = Broker(brokers)
+        self._ledger = Ledger(settings.writer_url, settings.group, self.name)
+        self._app: ChunkApp | None = None
+
+    async def run(self) -> None:
+        """Work until told to stop. Raises the PrejoinError that it had to leave for."""
+        self._loop = asyncio.get_running_loop()
+        self._stop, self._failure = asyncio.Event(), self._loop.create_future()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._stop.set)
+        await self._broker.connect()
+        try:
+            with tempfile.TemporaryDirectory(prefix="prejoin-worker-") as datadir:
+                async with self._serving_metrics():
+                    await self._work(datadir)
+        finally:
+            await self._broker.close()
+
+    async def _work(self, datadir: str) -> None:
+        inbox = Inbox()
+        app = make_app(self._group, self._brokers, sorted(self._topics), datadir, self, inbox.put)
+        batches = Batches(self._applier, lambda: cast(ChunkConsumer, app.consumer), inbox, self._metrics)
+        heartbeat = Heartbeat(
+            self._group, self._topics, self._broker, self._ledger, batches, self._metrics, self._assigned
+        )
+        log.info("starting", action="starting", worker=self.name, group=self._group, topics=sorted(self._topics))
+        tasks = [
+            asyncio.create_task(work, name=name)
+            for name, work in {
+                "stop": self._stop.wait(),
+                "housekeeping": self._keep_house(),
+                "batches": batches.run(),
+                "heartbeat": heartbeat.run(),
+                "faust": self._run_faust(app),
+            }.items()
+        ]
+        try:
+            done, _ = await asyncio.wait([*tasks, self._failure], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+        reason = next((each.exception() for each in done if each.exception()), None)
+        _leave_in_time(code=2 if reason else 0)
+        await self._wind_down(app, batches, reason)
+        if reason:
+            raise reason
+
+    async def _run_faust(self, app: ChunkApp) -> None:
+        """Start the app, which blocks until the group is joined, and watch it: a crash is nobody's exception."""
+        await app.start()
+        self._app = app
+        log.info("joined the group", action="joined", worker=self.name)
+        while not app.crashed:  # noqa: ASYNC110 - its event belongs to faust, whose crash may come from a thread
+            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+        reason = type(app.crash_reason).__name__
+        raise Crashed(f"the consumer stopped with {reason}; its log is above; start the worker again")
+
+    async def _wind_down(self, app: ChunkApp, batches: Batches, reason: BaseException | None) -> None:
+        why = str(reason) if isinstance(reason, PrejoinError) else type(reason).__name__ if reason else "asked to"
+        log.log(logging.ERROR if reason else logging.INFO, "stopping", action="stopping", worker=self.name, reason=why)
+        if await batches.finish(SECONDS_FOR_BATCH):
+            self._applier.close()
+        try:
+            async with asyncio.timeout(SECONDS_FOR_ROW):
+                await self._ledger.forget()
+                await self._ledger.close()
+        except (TimeoutError, *postgres.PASSING) as error:
+            log.warning("the worker's row stays", action="row_stays", error=type(error).__name__)
+        try:
+            async with asyncio.timeout(SECONDS_FOR_FAUST):
+                await app.stop()
+        except TimeoutError:
+            log.warning("the group was not left cleanly", action="group_not_left")
+        log.info("stopped", action="stopped", worker=self.name)
+
+    @asynccontextmanager
+    async def _serving_metrics(self) -> AsyncIterator[None]:
+        host = self._settings.metrics_host
+        server, thread, port = self._metrics.serve(host, self._settings.metrics_port)
+        log.info("metrics", action="metrics", url=f"http://{host}:{port}/metrics")
+        try:
+            yield
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+    def _assigned(self) -> set[TopicPartition]:
+        return {TopicPartition(*tp) for tp in self._app.consumer.assignment()} if self._app else set()
+
+    async def _keep_house(self) -> None:
+        while True:
+            try:
+                for line in await asyncio.to_thread(self._keep_partitions):
+                    log.info(line, action="housekeeping")
+            except (PrejoinError, *postgres.PASSING) as error:
+                log.warning("housekeeping waits for the next hour", action="housekeeping", error=type(error).__name__)
+            await asyncio.sleep(SECONDS_BETWEEN_HOUSEKEEPING)
+
+    def _keep_partitions(self) -> list[str]:
+        with connect(self._settings.writer_url, self._group, name="prejoin housekeeping") as connection:
+            return keep_partitions(connection, self._group)
+
+    async def starts(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Start]:
+        """See `Host`. Bounded: faust waits no longer than its request timeout for a seek."""
+        passing = (*kafka.PASSING, *postgres.PASSING)
+        try:
+            async for attempt in AsyncRetrying(
+                retry=retry_if_exception_type(passing),
+                wait=wait_exponential_jitter(0.1, 1.0, jitter=0.1),
+                stop=stop_after_delay(SECONDS_FOR_POSITIONS),
+                reraise=True,
+            ):
+                with attempt:
+                    return await self._starts(partitions)
+        except passing as error:
+            raise NotReachable(
+                f"positions could not be read for {SECONDS_FOR_POSITIONS:.0f} s ({type(error).__name__}): "
+                "is Postgres (PREJOIN_DATABASE_URL) up, and Kafka (PREJOIN_KAFKA_BROKERS)?"
+            ) from None
+        raise AssertionError("an attempt returns or raises")
+
+    async def _starts(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Start]:
+        stored, _ = await self._ledger.read()
+        topics = await self._broker.topics({tp.topic for tp in partitions})
+        check_topics(self._group, stored, topics)
+        there = [tp for tp in partitions if tp.topic in topics and tp.partition in topics[tp.topic].leaders]
+        found = {}
+        for partition, start in (await self._broker.starts(topics, there)).items():
+            position = stored[partition].next if partition in stored else None
+            if position is not None:
+                check_start(self._group, partition, position, start)
+            found[partition] = Start(position, start if position is None else position)
+        return found
+
+    async def out_of_range(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """See `Host`: fails with what is lost, if something is."""
+        try:
+            starts = await self.starts(offsets)
+            topics = await self._broker.topics({tp.topic for tp in offsets})
+            ends = await self._broker.ends(topics)
+            for partition, offset in offsets.items():
+                if partition in starts:
+                    check_end(self._group, partition, offset, ends[partition])
+        except PrejoinError as error:
+            self.fail(error)
+        except kafka.PASSING as error:
+            log.warning("out of range, to be asked again", action="out_of_range", error=type(error).__name__)
+
+    def fail(self, error: PrejoinError) -> None:
+        """See `Host`."""
+        self._loop.call_soon_threadsafe(self._set_failure, error)
+
+    def _set_failure(self, error: Any) -> None:
+        if not self._failure.done():
+            self._failure.set_exception(error)
+
+
+def _leave_in_time(code: int) -> None:
+    """Whatever hangs from here on, faust's threads or the applier's: the process ends in time, with this code."""
+
+    def leave() -> None:
+        time.sleep(SECONDS_TO_LEAVE)
+        os._exit(code)
+
+    threading.Thread(target=leave, name="leave-in-time", daemon=True).start()
+
+
+__all__ = ["Worker", "check_migrated", "run"]
