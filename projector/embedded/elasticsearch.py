@@ -1,6 +1,7 @@
 """Elasticsearch 9: the server's jars with its HTTP module, laid out as a home folder, one node.
 
-It is the server without its optional modules; what that leaves out is in docs/architecture.md.
+It is the server without its optional modules: core analysis, mappings and queries are there; `asciifolding`,
+`edge_ngram`, language analyzers, `scaled_float`, scripts, `_reindex` and `GET /` are not.
 """
 
 import http.client

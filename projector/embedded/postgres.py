@@ -79,6 +79,9 @@ class Postgres:
             run_once([useradd, "--system", SYSTEM_USER], self._home, self.child.log)
             user = pwd.getpwnam(SYSTEM_USER)
         os.chown(self._home, user.pw_uid, user.pw_gid)
+        if not (programs / "postgres").stat().st_mode & stat.S_IXOTH:  # installed under a strict umask
+            for path in (programs, *programs.parent.rglob("*")):
+                path.chmod(path.stat().st_mode | (path.stat().st_mode & 0o500) >> 6)
         for parent in {*self._home.parents, *programs.parents}:
             if not parent.stat().st_mode & stat.S_IXOTH:
                 parent.chmod(parent.stat().st_mode | stat.S_IXOTH)

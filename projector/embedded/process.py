@@ -134,19 +134,23 @@ class Child:
 def run_once(command: Sequence[str | Path], cwd: Path, log: Path, user: int | None = None) -> None:
     """Run a set-up program to its end; raises EmbeddedError, naming the log, where it fails."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as file:
-        done = subprocess.run(  # noqa: S603 - our own programs, no shell
-            command,
-            cwd=cwd,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=file,
-            start_new_session=True,
-            user=user,
-            group=user,
-            extra_groups=None if user is None else [],
-            timeout=SECONDS_TO_START,
-        )
-    if done.returncode != 0:
-        raise EmbeddedError(f"{Path(command[0]).name} failed with {done.returncode}: see {log}")
+    program = Path(command[0]).name
+    try:
+        with log.open("ab") as file:
+            subprocess.run(  # noqa: S603 - our own programs, no shell
+                command,
+                cwd=cwd,
+                check=True,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+                user=user,
+                group=user,
+                extra_groups=None if user is None else [],
+                timeout=SECONDS_TO_START,
+            )
+    except subprocess.SubprocessError as error:
+        raise EmbeddedError(f"{program} failed ({type(error).__name__}): see {log}") from None
+    except OSError as error:
+        raise EmbeddedError(f"{program} cannot be run: {error.strerror}") from None
