@@ -10,11 +10,12 @@ import psycopg
 
 from projector.apply import positions
 from projector.apply.aggregates import Aggregate, Verdict
-from projector.apply.batch import Chunk, FoldError, Outcome, TopicPartition
+from projector.apply.batch import Chunk, FoldError, Outcome, Record, TopicPartition
 from projector.apply.entities import EntityStore
 from projector.apply.incoming import Decoder, Incoming, Work, cut, middle
 from projector.apply.letters import Letter, Letters, journalled
 from projector.apply.plan import Plan
+from projector.declare.entity import Entity
 from projector.declare.projections import Projections
 from projector.errors import OutOfDate, TooManyDeadLetters
 from projector.store.connect import connect
@@ -68,7 +69,7 @@ class Applier:
 
     def _commit(self, work: Work, clock: "_Clock") -> Outcome:
         outcome = Outcome()
-        with self._transaction() as (cursor, plan, any_journal):
+        with self.transaction() as (cursor, plan, any_journal):
             clock.lap("lock")
             accepted = positions.accept(positions.read(cursor), work, outcome)
             incoming = [each for _, its in accepted for each in its]
@@ -89,7 +90,7 @@ class Applier:
         return outcome
 
     @contextmanager
-    def _transaction(self) -> Iterator[tuple[psycopg.Cursor[Any], Plan, bool]]:
+    def transaction(self) -> Iterator[tuple[psycopg.Cursor[Any], Plan, bool]]:
         """BEGIN; the group's lock, alone; then what must be known before anything is read."""
         if self._connection is None or self._connection.closed:
             self._connection = connect(self._url, self._group, name="prejoin worker")
@@ -172,15 +173,27 @@ class Applier:
 
     def drain(self) -> int:
         """Refresh one portion of the pending keys, in a transaction of its own; returns how many are left."""
-        with self._transaction() as (cursor, plan, _):
+        with self.transaction() as (cursor, plan, _):
             plan.drain(cursor)
             (left,) = cursor.execute("SELECT count(*) FROM pending").fetchone() or (0,)
             return int(left)
 
     def positions(self) -> dict[TopicPartition, int]:
         """The next offset to apply of each partition, as committed."""
-        with self._transaction() as (cursor, _, _):
+        with self.transaction() as (cursor, _, _):
             return positions.read(cursor)
+
+    def decode(self, record: Record) -> Incoming:
+        """What a record turns out to be by the contracts of now."""
+        return self._decoder.decode(record)
+
+    def load_one(self, cursor: psycopg.Cursor[Any], entity: Entity[Any], key: str) -> Aggregate:
+        """One aggregate as it is in Postgres."""
+        return self._stores[entity.name].load(cursor, [key])[key]
+
+    def save_one(self, cursor: psycopg.Cursor[Any], aggregate: Aggregate) -> None:
+        """Write one aggregate."""
+        self._stores[aggregate.entity.name].save(cursor, [aggregate])
 
     def close(self) -> None:
         """Close the connection; the next call opens another."""

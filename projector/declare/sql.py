@@ -12,6 +12,17 @@ _DIALECT = dialect()  # type: ignore[no-untyped-call]
 _KEYS = "\N{LEFT-POINTING DOUBLE ANGLE QUOTATION MARK}keys\N{RIGHT-POINTING DOUBLE ANGLE QUOTATION MARK}"
 
 
+_LOW, _HIGH = _KEYS.replace("keys", "low"), _KEYS.replace("keys", "high")
+
+
+def in_range(column: ColumnElement[Any]) -> ColumnElement[bool]:
+    """`low < column <= high`: parameters `low` and `high`, texts; null for no bound. Nulls are in the lowest range."""
+    low, high = (literal_column(marker, Text) for marker in (_LOW, _HIGH))
+    above = low.is_(None) | (column > cast(low, column.type))
+    below = high.is_(None) | (column <= cast(high, column.type)) | (low.is_(None) & column.is_(None))
+    return above & below
+
+
 def among_keys(column: ColumnElement[Any]) -> ColumnElement[bool]:
     """`column = ANY(keys)`: the rendered statement takes the parameter `keys`, a list of texts."""
     keys: ColumnElement[Any] = literal_column(_KEYS, ARRAY(Text))
@@ -35,7 +46,9 @@ def substitute(clause: Any, replaced: Mapping[FromClause, FromClause]) -> Any:
 def render(clause: ClauseElement) -> str:
     """The clause as text for psycopg: constants spelled out (so that expression indexes match), keys a parameter."""
     text = str(clause.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True}))
-    return text.replace(_KEYS, "%(keys)s::text[]")
+    for marker, parameter in ((_KEYS, "%(keys)s::text[]"), (_LOW, "%(low)s::text"), (_HIGH, "%(high)s::text")):
+        text = text.replace(marker, parameter)
+    return text
 
 
 def plain(clause: ClauseElement) -> str:

@@ -8,18 +8,13 @@ from hypothesis import strategies as st
 
 from tests.model import Model, Record
 from tests.model.histories import random_stream, record_streams
-from tests.world import World, world
+from tests.world import World, clear, world
 
 
 @pytest.fixture(scope="module")
 def shop(database_url: str) -> Iterator[World]:
     with world(database_url) as made:
         yield made
-
-
-def clear(shop: World) -> None:
-    tables = shop.fetch("SELECT format('%%I.%%I', schemaname, tablename) FROM pg_tables WHERE schemaname LIKE %s AND tablename NOT IN ('migrations', 'projection_group', 'generations', 'served')", shop.group + "%")
-    shop.execute("TRUNCATE " + ", ".join(name for (name,) in tables))
 
 
 def agree(shop: World, records: list[Record]) -> None:

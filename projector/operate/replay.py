@@ -1,0 +1,140 @@
+"""Replay of a dead letter: the aggregate becomes what it would be, had the mended event come in its place."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+
+from projector.apply.aggregates import Aggregate, Verdict
+from projector.apply.applier import Applier
+from projector.apply.incoming import Incoming
+from projector.apply.letters import raw, thaw, unraw
+from projector.declare.entity import Entity
+from projector.errors import PrejoinError
+from schemas.envelope import RawRecord
+
+_COLUMNS = 'topic, partition, "offset", key, value, headers, record_time'
+_LETTER = f"SELECT {_COLUMNS}, entity, aggregate, state FROM dead_letters WHERE id = %s FOR UPDATE"
+_BASE = "SELECT base FROM journals WHERE entity = %s AND aggregate = %s"
+_RECORDS = f"SELECT {_COLUMNS} FROM journal_records WHERE entity = %s AND aggregate = %s ORDER BY n"
+_CLEAR = "DELETE FROM journal_records WHERE entity = %s AND aggregate = %s"
+_APPEND = f"INSERT INTO journal_records (entity, aggregate, {_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
+_LATE = "SELECT sequence FROM dead_letters WHERE entity = %s AND aggregate = %s AND reason = 'late' AND id <> %s AND state <> 'replayed' AND sequence IS NOT NULL"  # fmt: skip
+_OPEN = "SELECT count(*) FROM dead_letters WHERE entity = %s AND aggregate = %s AND state = 'open'"
+_END = "DELETE FROM journals WHERE entity = %s AND aggregate = %s"
+
+
+class NotReplayed(PrejoinError):
+    """A dead letter that cannot be replayed (yet), and why."""
+
+
+@dataclass
+class _Refolding:
+    """One aggregate folded anew: `records` in the order in which they took effect."""
+
+    aggregate: Aggregate
+    records: list[Incoming] = field(default_factory=list)
+    skipped: Verdict | None = None  # what became of the mended event, if it was not applied
+
+
+class Replayer:
+    """Replays dead letters of one group, each in a transaction of its own."""
+
+    def __init__(self, applier: Applier) -> None:
+        self._applier = applier
+
+    def replay(self, letter: int, dry_run: bool = False) -> str:
+        """Replay one dead letter by id; returns one line of what was done. Raises NotReplayed with the reason."""
+        with self._applier.transaction() as (cursor, plan, _):
+            row = cursor.execute(_LETTER, (letter,)).fetchone()
+            if row is None or row[-1] == "purged":
+                raise NotReplayed(f"there is no dead letter {letter}: `prejoin deadletters list` shows those there are")
+            if row[-1] == "replayed":
+                return f"dead letter {letter} was replayed before"
+            incoming = self._mended(letter, row)
+            entity, key = incoming.entity, incoming.key
+            assert entity is not None and key is not None
+            refolded = self._refold(cursor, letter, entity, key, incoming)
+            if refolded.skipped is None:
+                self._save(cursor, entity, key, refolded)
+                plan.refresh(cursor, [refolded.aggregate])
+            cursor.execute("UPDATE dead_letters SET state = 'replayed' WHERE id = %s", (letter,))
+            self._close(cursor, entity, key, refolded.aggregate)
+            if dry_run:
+                raise psycopg.Rollback()
+        if refolded.skipped is Verdict.DUPLICATE:
+            return f"dead letter {letter} changes nothing: its event was applied already"
+        return f"dead letter {letter} replayed into {entity.name} {key}"
+
+    def _mended(self, letter: int, row: tuple[Any, ...]) -> Incoming:
+        """The record decoded by the contracts of now."""
+        *columns, entity, aggregate, _ = row
+        incoming = self._applier.decode(RawRecord(*unraw(tuple(columns))))
+        if incoming.reason is not None:
+            raise NotReplayed(f"dead letter {letter} is still bad, {incoming.reason}: {incoming.detail}")
+        if incoming.event is None or incoming.entity is None:
+            raise NotReplayed(f"dead letter {letter} is of a type that is ignored now: purge it")
+        if aggregate is None:
+            raise NotReplayed(
+                f"dead letter {letter} names {incoming.entity.name} {incoming.key} only now: its aggregate could not be "
+                "told when it came, so what came behind it was not kept; have its service publish the event again"
+            )
+        if (entity, aggregate) != (incoming.entity.name, incoming.key):
+            raise NotReplayed(f"dead letter {letter} belonged to {entity} {aggregate} when it came, not to {incoming.key}")
+        return incoming
+
+    def _refold(
+        self, cursor: psycopg.Cursor[Any], letter: int, entity: Entity[Any], key: str, mended: Incoming
+    ) -> _Refolding:
+        base = cursor.execute(_BASE, (entity.name, key)).fetchone()
+        if base is None:
+            raise NotReplayed(f"dead letter {letter}: the journal of {entity.name} {key} is gone, so it cannot be placed")
+        rows = cursor.execute(_RECORDS, (entity.name, key)).fetchall()
+        journal = [self._applier.decode(RawRecord(*unraw(row))) for row in rows]
+        before = self._applier.load_one(cursor, entity, key)
+        refolded = _Refolding(thaw(entity, key, base[0]))
+        for each in _placed(mended, journal, refolded.aggregate.state is not None):
+            verdict = refolded.aggregate.judge(each.event)
+            if verdict is Verdict.NEXT:
+                refolded.aggregate.apply(each.event)
+                refolded.records.append(each)
+            elif each is mended:
+                refolded.skipped = verdict
+        if refolded.skipped is Verdict.ORPHAN:
+            raise NotReplayed(f"dead letter {letter} is still an orphan: nothing has created {entity.name} {key} yet")
+        for (sequence,) in cursor.execute(_LATE, (entity.name, key, letter)):
+            refolded.aggregate.fill(sequence)
+        refolded.aggregate.before, refolded.aggregate.updated_before = before.state, before.updated_at
+        return refolded
+
+    def _save(self, cursor: psycopg.Cursor[Any], entity: Entity[Any], key: str, refolded: _Refolding) -> None:
+        self._applier.save_one(cursor, refolded.aggregate)
+        cursor.execute(_CLEAR, (entity.name, key))
+        cursor.executemany(_APPEND, [(entity.name, key, *raw(each.record)) for each in refolded.records])
+
+    @staticmethod
+    def _close(cursor: psycopg.Cursor[Any], entity: Entity[Any], key: str, aggregate: Aggregate) -> None:
+        """End the journal once nothing can be put into it any more."""
+        (still_open,) = cursor.execute(_OPEN, (entity.name, key)).fetchone() or (0,)
+        if not still_open and not aggregate.gaps:
+            cursor.execute(_CLEAR, (entity.name, key))
+            cursor.execute(_END, (entity.name, key))
+
+
+def _placed(mended: Incoming, journal: list[Incoming], exists: bool) -> list[Incoming]:
+    """The journal with the mended event in its place.
+
+    By sequence where both events have one, else by offset; what cannot create comes no earlier than right behind the
+    event that created the aggregate.
+    """
+    sequence, numbers = mended.event.sequence, [each.event.sequence for each in journal]
+    first, last = 0, len(journal)
+    if sequence is not None:
+        first = max((at + 1 for at, n in enumerate(numbers) if n is not None and n < sequence), default=0)
+        last = min((at for at, n in enumerate(numbers) if n is not None and n > sequence), default=last)
+    if not exists and journal and not mended.entity.folds[type(mended.event.data)].creates:  # type: ignore[union-attr]
+        first = max(first, 1)
+    last = max(first, last)
+    later = (at for at in range(first, last) if journal[at].record.offset > mended.record.offset)
+    place = next(later, last)
+    return [*journal[:place], mended, *journal[place:]]

@@ -1,0 +1,98 @@
+"""Replay of dead letters: the aggregate as if the event had come in its place."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from projector.apply.applier import Applier
+from projector.operate.replay import NotReplayed, Replayer
+from tests.model import Model, Record
+from tests.model.histories import cloud_event, partitioned, random_stream
+from tests.world import World, clear, world
+
+
+@pytest.fixture(scope="module")
+def shop(database_url: str) -> Iterator[World]:
+    with world(database_url) as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def empty(shop: World) -> None:
+    clear(shop)
+
+
+def replay_all(shop: World) -> dict[tuple[str, int, int], str]:
+    letters = shop.fetch("SELECT id, topic, partition, \"offset\" FROM dead_letters WHERE state = 'open' ORDER BY id")
+    outcomes = {}
+    for id_, *place in letters:
+        try:
+            outcomes[tuple(place)] = Replayer(shop.applier).replay(id_)
+        except NotReplayed as error:
+            outcomes[tuple(place)] = str(error)
+    return outcomes
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_replaying_all_dead_letters_gives_what_the_model_gives(shop: World, seed: int) -> None:
+    records = random_stream(seed, customers=4, products=4, orders=25)
+    shop.given(records, batch=50)
+    model = Model().apply_all(records)
+    for (topic, partition, offset), said in replay_all(shop).items():
+        model.replay(topic, partition, offset)
+        gone = (topic, partition, offset) not in {letter[:3] for letter in model.dead_letters}
+        assert gone == ("still" not in said and "only now" not in said), said
+    assert shop.dead_letters() == sorted(tuple(letter) for letter in model.dead_letters)
+    assert shop.views() == model.views()
+    assert shop.drift() == []
+
+
+def orders(*events: dict) -> list[Record]:
+    return partitioned(events, partitions=1, binary=False)
+
+
+PLACED = cloud_event("orders.OrderPlaced", order_id="o1", customer_id="c1", product_id="p1", quantity=1, unit_price="5", currency="EUR", placed_at="2026-01-01T00:00:00Z")
+CANCELLED = cloud_event("orders.OrderCancelled", order_id="o1", reason="changed my mind")
+
+
+def test_an_orphan_is_placed_right_behind_the_creating_event(shop: World) -> None:
+    shop.given(orders(CANCELLED, PLACED))
+    assert shop.view("order_overview")[("o1",)]["status"] == "pending"
+    replay_all(shop)
+    assert shop.view("order_overview")[("o1",)]["status"] == "cancelled"
+    assert shop.fetch("SELECT * FROM journals") == shop.fetch("SELECT * FROM journal_records") == []
+
+
+def test_an_orphan_without_its_creating_event_stays(shop: World) -> None:
+    shop.given(orders(CANCELLED))
+    assert "nothing has created orders o1 yet" in next(iter(replay_all(shop).values()))
+    assert len(shop.dead_letters()) == 1
+
+
+def test_a_dead_letter_mended_by_new_contracts_takes_its_place(shop: World) -> None:
+    """Names of 301 characters become valid; the rename that came after it still counts."""
+    first = cloud_event("customers.CustomerRegistered", customer_id="c1", name="Ann", email="a@b", country="DE")
+    broken = cloud_event("customers.CustomerNameChanged", customer_id="c1", nom="Bea")
+    after = cloud_event("customers.CustomerEmailChanged", customer_id="c1", email="new@b")
+    shop.given(orders(first, broken, after))
+    mended = json.dumps(broken).replace('"nom"', '"name"').encode()
+    shop.execute("UPDATE dead_letters SET value = %s", mended)
+    replay_all(shop)
+    row = shop.view("customer_summary")[("c1",)]
+    assert (row["name"], row["email"]) == ("Bea", "new@b")
+
+
+def test_a_dead_letter_whose_aggregate_cannot_be_told_says_so(shop: World) -> None:
+    shop.given([Record("orders", 0, 0, None, b"no json", (), 0)])
+    assert "still bad, undecodable" in next(iter(replay_all(shop).values()))
+
+
+def test_a_purged_dead_letter_makes_no_second_one(shop: World) -> None:
+    records = orders(CANCELLED)
+    shop.given(records)
+    shop.execute("UPDATE dead_letters SET state = 'purged'")
+    shop.execute("DELETE FROM positions")
+    assert isinstance(shop.applier, Applier)
+    shop.given(records)
+    assert shop.dead_letters() == []
