@@ -8,6 +8,11 @@ from projector.tpch.steps import Step
 from projector.tpch.words import NATIONS, email, person
 
 
+def count(scale: float) -> int:
+    """Tell how many there are at a TPC-H scale, as its generator rounds."""
+    return max(1, int(scale * 150_000))
+
+
 def registered_at(key: int, count: int) -> int:
     """Spread registrations evenly, in the order of the keys."""
     return OPENING + DAY + (key - 1) * (FIRST_ORDER - OPENING - 2 * DAY) // count

@@ -8,6 +8,11 @@ from projector.tpch.steps import Step
 from projector.tpch.words import money, new_product_name, product_name, retail_price
 
 
+def count(scale: float) -> int:
+    """Tell how many there are at a TPC-H scale, as its generator rounds."""
+    return max(1, int(scale * 200_000))
+
+
 def added_at(key: int, count: int) -> int:
     """Spread additions evenly, in the order of the keys."""
     return OPENING + (key - 1) * (FIRST_ORDER - OPENING - 2 * DAY) // count

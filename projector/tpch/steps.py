@@ -1,6 +1,6 @@
 """From the steps of a story (a customer's, a product's, an order's) to the CloudEvents that the services publish."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from operator import attrgetter
 from typing import Any
@@ -46,17 +46,19 @@ def record(step: Step, event_id: str, time: str, sequence: int | None) -> Record
     return Record(step.at, topic, step.subject.encode(), b"%b%b}" % (text.encode(), _encode(step.data)))
 
 
-def in_order(steps: Iterable[Step], end: int) -> list[Record]:
-    """Tell one story by time, up to `end`, each aggregate's events counted from 1.
+def numbered(steps: Iterable[Step]) -> Iterator[tuple[Step, int]]:
+    """Tell one story by time, each aggregate's steps counted from 1: its `sequence`.
 
     A story must hold all steps of its aggregates. Steps of the same second keep the order in which they are told.
     """
     versions: dict[tuple[str, str], int] = {}
-    records = []
     for step in sorted(steps, key=attrgetter("at")):
-        if step.at >= end:
-            break
         aggregate = (_head(step.type)[0], step.subject)
         version = versions[aggregate] = versions.get(aggregate, 0) + 1
-        records.append(record(step, f"{step.subject}-{version}", stamp(step.at), version))
-    return records
+        yield step, version
+
+
+def records(steps: Iterable[Step]) -> Iterator[Record]:
+    """Encode one story."""
+    for step, version in numbered(steps):
+        yield record(step, f"{step.subject}-{version}", stamp(step.at), version)

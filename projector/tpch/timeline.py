@@ -17,7 +17,7 @@ import msgspec
 from projector.publish.message import Message
 from projector.tpch import customers, orders, products
 from projector.tpch.calendar import DAY, END, FIRST_ORDER, OPENING
-from projector.tpch.steps import Record, Step, in_order
+from projector.tpch.steps import Record, Step, records
 from projector.tpch.tables import Tables
 from projector.tpch.words import NATIONS
 
@@ -44,12 +44,12 @@ def _due(stories: Iterable[Iterable[Step]], window: int, later: "_Later", width:
     """Tell what happens in a window, by time, and put away what happens in later ones."""
     due = later.take(window)
     waiting: dict[int, list[Record]] = defaultdict(list)
-    end = OPENING + (window + 1) * width
+    end = min(OPENING + (window + 1) * width, END)
     for steps in stories:
-        for record in in_order(steps, END):
+        for record in records(steps):
             if record.at < end:
                 due.append(record)
-            else:
+            elif record.at < END:  # the story of the shop is cut there
                 waiting[(record.at - OPENING) // width].append(record)
     for number, events in waiting.items():
         later.put(number, events)

@@ -105,9 +105,9 @@ def product_name(words: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-def new_product_name(key: int) -> str:
+def new_product_name(key: int, version: int = 1) -> str:
     """Name product `key` for when it is renamed."""
-    first, second = (_COLOURS[roll(key, salt) % len(_COLOURS)] for salt in (201, 202))
+    first, second = (_COLOURS[roll(key + version, salt) % len(_COLOURS)] for salt in (201, 202))
     return product_name(f"{first} {second} edition {key}")
 
 
