@@ -22,6 +22,7 @@ class Settings(BaseSettings):
     projections: str = "projections"
     api_host: str = "127.0.0.1"
     api_port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    api_open: bool = False
     metrics_host: str = "127.0.0.1"
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 9464
     unknown_events: Literal["deadletter", "ignore"] = "deadletter"

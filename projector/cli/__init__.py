@@ -19,6 +19,8 @@ MODULES = [
     "projector.cli.stack",
     "projector.cli.run",
     "projector.cli.data",
+    "projector.cli.operate",
+    "projector.cli.serve",
 ]
 
 WRONG_USE, INTERRUPTED = 2, 130

@@ -1,0 +1,128 @@
+"""`prejoin api`: the read API, as a process of its own."""
+
+import errno
+import ipaddress
+import signal
+import socket
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from projector.cli.console import note
+from projector.errors import PrejoinError, SettingError
+
+if TYPE_CHECKING:
+    from projector.declare.projections import Projections
+    from projector.settings import Settings
+
+SECONDS_TO_STOP = 8  # for answers under way, at SIGTERM
+
+
+class NotMigratedError(PrejoinError):
+    """The database lacks what the API serves."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's command to the command line."""
+    app.command("api", epilog="Example: prejoin api --port 8080")(api)
+
+
+def api(
+    host: Annotated[str | None, typer.Option(help="Address to listen on; default: PREJOIN_API_HOST.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port, 0 for a free one; default: PREJOIN_API_PORT.")
+    ] = None,
+) -> None:
+    """Serve the views over HTTP, read-only, until Ctrl-C or SIGTERM."""
+    from projector.settings import read_settings
+
+    given = {"api_host": host, "api_port": port}
+    serve(read_settings().model_copy(update={name: value for name, value in given.items() if value is not None}))
+
+
+def serve(settings: "Settings") -> None:
+    """Serve until a signal says stop; raises PrejoinError before it listens if it could not answer."""
+    import uvicorn
+
+    from projector.declare.projections import load
+    from read_api.app import create_app
+
+    if not settings.api_open and not _is_loopback(settings.api_host):
+        raise SettingError(
+            f"PREJOIN_API_HOST is {settings.api_host}, which others can reach, and the API asks nobody who they are: "
+            "listen on 127.0.0.1, or set PREJOIN_API_OPEN=true where something else guards it"
+        )
+    listener = listen(settings.api_host, settings.api_port)
+    with listener:
+        check_database(settings, load(settings.projections))
+        config = uvicorn.Config(
+            create_app(settings),
+            access_log=False,  # it would hold the values of filters
+            log_config=None,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=SECONDS_TO_STOP,
+        )
+        note(f"serving on {_url(listener)} (documentation at {_url(listener)}/docs); press Ctrl-C to stop")
+        # uvicorn stops at it by itself, and raises it once more when all is closed
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises SettingError, naming the setting, where that cannot be."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError:
+        raise SettingError(f"PREJOIN_API_HOST {host} is no address of this machine: try 127.0.0.1") from None
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise SettingError(
+                f"port {port} of {host} is in use: set PREJOIN_API_PORT to another, or stop what listens there"
+            ) from None
+        if error.errno == errno.EACCES:
+            raise SettingError(f"port {port} needs more rights: set PREJOIN_API_PORT to one above 1023") from None
+        raise SettingError(f"PREJOIN_API_HOST {host} is no address of this machine: try 127.0.0.1") from None
+    return listener
+
+
+def check_database(settings: "Settings", projections: "Projections") -> None:
+    """Raise a PrejoinError, in one line, unless the reading role can answer from a migrated database."""
+    import psycopg
+
+    from projector.store.connect import options, unreachable
+    from read_api.health import MIGRATED
+
+    url, names = settings.reader_url, [relation.name for relation in projections.served]
+    try:
+        with psycopg.connect(
+            url, options=options(settings.group), connect_timeout=5, cursor_factory=psycopg.RawCursor
+        ) as connection:
+            there = connection.execute(MIGRATED, [names]).fetchone()
+    except psycopg.OperationalError as error:
+        raise unreachable("PREJOIN_READ_DATABASE_URL", url, error) from None
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
+        there = None
+    if there is None or there[0] < len(names):
+        raise NotMigratedError(
+            f"the database holds no views of the group {settings.group}: run `prejoin migrate` first"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        addresses = [str(info[4][0]) for info in socket.getaddrinfo(host, None)]
+    except OSError:
+        return True  # no address at all: `listen` says so
+    return all(ipaddress.ip_address(address.partition("%")[0]).is_loopback for address in addresses)
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,105 @@
+"""What a group is at, as `prejoin status --json` and `GET /v1/status` say it: two statements and one pure function.
+
+`SUMMARY` answers one JSON object; `count_rows` makes the statement that counts the views it names; `report` puts the
+two together. Both statements are readable by the reading role.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from projector.declare.projections import Projections
+from projector.declare.sql import quoted
+from projector.declare.view import Relation, View
+from projector.store.names import generation_name
+
+COUNTED = 1_000_000  # rows of a view that are counted one by one; above it, Postgres's estimate is told
+
+# A worker that has not beaten for 10 s is not there.
+SUMMARY = """
+SELECT json_build_object(
+  'as_of', (SELECT to_json(timezone('UTC', as_of)) #>> '{}' || 'Z' FROM projection_group),
+  'lag_seconds', (SELECT round(greatest(extract(epoch FROM clock_timestamp() - as_of), 0), 3) FROM projection_group
+    WHERE as_of IS NOT NULL),
+  'workers', ARRAY(SELECT state FROM workers WHERE beat_at > clock_timestamp() - interval '10 seconds'),
+  'partitions', (SELECT coalesce(json_agg(json_build_object('topic', topic, 'partition', partition, 'next', next,
+      'end_offset', end_offset) ORDER BY topic COLLATE "C", partition), '[]')
+    FROM positions FULL JOIN ends USING (topic, partition)),
+  'views', (SELECT coalesce(json_object_agg(relation, json_build_object(
+      'generation', generation, 'state', state, 'pending', coalesce(pending, 0))), '{}')
+    FROM served JOIN generations USING (relation, generation) LEFT JOIN pending_count USING (relation, generation)),
+  'dead_letters', (SELECT dead_letters FROM dead_letter_count))
+"""
+
+
+def count_rows(projections: Projections, summary: Mapping[str, Any]) -> str:
+    """A statement of one JSON object, view → rows, for the served views in the summary.
+
+    Where a generation was dropped since the summary it fails with UndefinedTable: read the summary again.
+    """
+    there = {name: view["generation"] for name, view in summary["views"].items()}
+    counts = [_count(r, _rows_of(projections, r), there) for r in projections.served if r.name in there]
+    return f"SELECT json_build_object({', '.join(counts)})"
+
+
+def report(projections: Projections, summary: Mapping[str, Any], rows: Mapping[str, int]) -> dict[str, Any]:
+    """The status in the shape that CONTRACT gives `prejoin status --json`; times are RFC 3339 texts, lags numbers."""
+    partitions = [_partition(p) for p in summary["partitions"]]
+    behind = any(p["lag"] for p in partitions) or any(v["pending"] for v in summary["views"].values())
+    state = _state(summary["workers"], behind)
+    return {
+        "state": state,
+        "as_of": summary["as_of"],
+        "lag_seconds": summary["lag_seconds"],
+        "partitions": partitions,
+        "views": [_view(r.name, state, summary, rows) for r in projections.served],
+        "dead_letters": summary["dead_letters"],
+    }
+
+
+def _state(workers: list[str], behind: bool) -> str:
+    if not workers:
+        return "stopped"
+    if "stuck" in workers:
+        return "stuck"
+    return "lagging" if behind else "live"
+
+
+def _partition(row: Mapping[str, Any]) -> dict[str, Any]:
+    following, end = row["next"] or 0, row["end_offset"]
+    return {
+        "topic": row["topic"],
+        "partition": row["partition"],
+        "position": f"{row['topic']}/{row['partition']}@{following - 1}" if following else None,
+        "end_offset": end,
+        "lag": None if end is None else max(end - following, 0),
+    }
+
+
+def _view(name: str, state: str, summary: Mapping[str, Any], rows: Mapping[str, int]) -> dict[str, Any]:
+    """A view is at what its group is at, unless its copy is still being built."""
+    copy = summary["views"].get(name, {"generation": None, "state": "building", "pending": 0})
+    return {
+        "view": name,
+        "generation": copy["generation"],
+        "state": state if copy["state"] == "live" else copy["state"],
+        "rows": rows.get(name),
+        "pending": copy["pending"],
+        "search": None,
+    }
+
+
+def _rows_of(projections: Projections, relation: Relation) -> Relation:
+    """The relation whose table has as many rows: of a virtual view, the one that it computes over."""
+    if not (isinstance(relation, View) and relation.virtual):
+        return relation
+    return next(r for r in projections.relations if r.table is relation.query.get_final_froms()[0])
+
+
+def _count(relation: Relation, stored: Relation, generations: Mapping[str, int]) -> str:
+    table = quoted(generation_name(relation.name, generations[relation.name]))
+    estimated = quoted(generation_name(stored.name, generations[stored.name]))
+    return (
+        f"'{relation.name}', (SELECT CASE WHEN reltuples > {COUNTED} THEN reltuples::bigint ELSE"
+        f" (SELECT count(*) FROM (SELECT FROM {table} LIMIT {COUNTED + 1}) AS counted) END"
+        f" FROM pg_class WHERE oid = to_regclass('{estimated}'))"
+    )

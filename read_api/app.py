@@ -1,0 +1,88 @@
+"""The application: one list and one row for each served view, and what tells how the service is."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from projector.declare.projections import load
+from projector.settings import Settings, read_settings
+from read_api.boundary import Boundary
+from read_api.database import Database
+from read_api.docs import docs_page
+from read_api.freshness import Waiters
+from read_api.health import Health
+from read_api.metrics import Metrics
+from read_api.openapi import document
+from read_api.problems import Problem, on_http_exception, on_problem
+from read_api.reading import Reader
+from read_api.resource import Resource
+from read_api.views import list_handler, one_handler
+
+DOCS_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The read API over the views that PREJOIN_PROJECTIONS declares; several may live in one process.
+
+    It starts whether the database answers or not; until it does, requests get 503. Raises SettingError and
+    DeclarationError.
+    """
+    settings = settings or read_settings()
+    projections = load(settings.projections)
+    database = Database(settings.reader_url, settings.group)
+    waiters = Waiters(database)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with database.running():
+            yield
+            await waiters.close()
+
+    metrics = Metrics(database)
+    app = FastAPI(title="Prejoin", lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app.exception_handler(Problem)(on_problem)
+    app.exception_handler(HTTPException)(on_http_exception)
+    app.add_middleware(Boundary, metrics=metrics)
+    resources = [Resource(relation) for relation in projections.served]
+    _route_services(app, Health(database, projections), metrics)
+    _route_views(app, resources, Reader(database, waiters))
+    _route_documents(app, resources)
+    return app
+
+
+def _get(app: FastAPI, path: str, handler: Handler) -> None:
+    """Routes are told by `document`, from the views' columns, not by FastAPI from signatures."""
+    app.add_api_route(path, handler, methods=["GET", "HEAD"], include_in_schema=False, response_model=None)
+
+
+def _route_services(app: FastAPI, health: Health, metrics: Metrics) -> None:
+    _get(app, "/livez", health.live)
+    _get(app, "/readyz", health.ready)
+    _get(app, "/v1/status", health.status)
+    _get(app, "/metrics", metrics.show)
+
+
+def _route_views(app: FastAPI, resources: list[Resource], reader: Reader) -> None:
+    for resource in resources:
+        _get(app, resource.path, list_handler(resource, reader))
+        _get(app, resource.one_path, one_handler(resource, reader))
+
+
+def _route_documents(app: FastAPI, resources: list[Resource]) -> None:
+    described = document(resources)
+    page = docs_page(described)
+    app.openapi = lambda: described  # type: ignore[method-assign]
+
+    async def docs(_request: Request) -> Response:
+        return Response(page, headers={"Content-Security-Policy": DOCS_POLICY}, media_type="text/html")
+
+    async def root(_request: Request) -> Response:
+        return RedirectResponse("docs", 307)
+
+    _get(app, "/docs", docs)
+    _get(app, "/", root)

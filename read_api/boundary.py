@@ -1,0 +1,75 @@
+"""The outermost layer: what is no URL is refused, HEAD has no body, each request is counted, no error gets out."""
+
+import logging
+import time
+import traceback
+from urllib.parse import unquote_to_bytes
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from read_api.metrics import Metrics
+from read_api.problems import Problem
+
+MAX_URL = 32_768  # bytes of path and query: a cursor over several long columns fits
+FRAMES = 8  # of a traceback, the innermost: those before are the framework's
+_log = logging.getLogger("prejoin.api")
+
+
+class Boundary:
+    """ASGI middleware around the whole application."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass one request on; `lifespan` as it is."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, answer = time.perf_counter(), _Answer(send, scope["method"] == "HEAD")
+        try:
+            if refused := _refuse(scope):
+                await refused.response()(scope, receive, answer)
+            else:
+                await self._app(scope, receive, answer)
+        except Exception as error:  # noqa: BLE001 – the boundary: 500 tells nothing of the inside
+            _tell(error, scope)
+            if not answer.status:
+                await Problem(500, "a defect of the service; its log says more").response()(scope, receive, answer)
+        finally:
+            self._metrics.observe(scope, answer.status, time.perf_counter() - began)
+
+
+class _Answer:
+    """`send`, remembering the status; of an answer to HEAD only the head."""
+
+    def __init__(self, send: Send, head: bool) -> None:
+        self._send, self._head, self.status = send, head, 0
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        elif self._head:
+            message = {**message, "body": b""}
+        await self._send(message)
+
+
+def _refuse(scope: Scope) -> Problem | None:
+    raw: bytes = scope.get("raw_path") or b""
+    if len(raw) + len(scope["query_string"]) > MAX_URL:
+        return Problem(414, f"path and query have more than {MAX_URL:,} bytes")
+    if b"%" in raw:
+        try:
+            path = unquote_to_bytes(raw).decode()
+        except UnicodeDecodeError:
+            return Problem(400, "the path is not valid UTF-8")
+        if "\0" in path:
+            return Problem(400, "the path holds a NUL character")
+    return None
+
+
+def _tell(error: Exception, scope: Scope) -> None:
+    """Where it happened, without the message: that may hold values of rows."""
+    frames = "".join(traceback.format_tb(error.__traceback__)[-FRAMES:])
+    route = getattr(scope.get("route"), "path", "unmatched")
+    _log.error("%s while answering %s %s\n%s", type(error).__name__, scope["method"], route, frames)

@@ -1,0 +1,85 @@
+"""The API's way to Postgres: a pool of read-only sessions, and what its errors mean to a client."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection, AsyncRawCursor, errors
+from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
+
+from projector.store.connect import TCP, options
+from read_api.problems import unavailable
+
+Row = tuple[Any, ...]
+
+POOL_SIZE = 8
+WAITING = 500  # requests that may wait for a connection; more are refused at once
+SECONDS_FOR_A_CONNECTION = 5.0
+TOO_LONG = "the database took more than 10 s; ask for fewer rows, or filter and sort by indexed columns"
+# The role has these by default too; a session that could set them off would still hold no right to write.
+SESSION = "-c default_transaction_read_only=on -c statement_timeout=10000"
+
+
+class Database:
+    """Read-only sessions on PREJOIN_READ_DATABASE_URL. Whatever fails in passing is raised as a 503 Problem."""
+
+    def __init__(self, url: str, group: str) -> None:
+        self.pool: AsyncConnectionPool[AsyncConnection[Row]] = AsyncConnectionPool(
+            url,
+            min_size=1,
+            max_size=POOL_SIZE,
+            max_waiting=WAITING,
+            timeout=SECONDS_FOR_A_CONNECTION,
+            open=False,
+            name="prejoin-api",
+            kwargs={
+                "autocommit": True,  # one statement, one snapshot
+                "options": f"{options(group)} {SESSION}",
+                "application_name": "prejoin-api",
+                "connect_timeout": 5,
+                "cursor_factory": AsyncRawCursor,
+                **TCP,
+            },
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Open the pool, without waiting for Postgres, and close it."""
+        await self.pool.open(wait=False)
+        try:
+            yield
+        finally:
+            await self.pool.close()
+
+    async def one(self, sql: str, values: Sequence[Any] = ()) -> Row:
+        """The first row of a statement. Raises UndefinedTable for what is not there, and Problem."""
+        rows = await self.all(sql, values)
+        return rows[0]
+
+    async def all(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+        """All rows of a statement. A connection that Postgres closed meanwhile costs one more try, not an error."""
+        try:
+            try:
+                return await self._run(sql, values)
+            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+                if not _lost(error):
+                    raise
+                await self.pool.check()
+                return await self._run(sql, values)
+        except errors.QueryCanceled:
+            raise unavailable(TOO_LONG, "timeout") from None
+        except TooManyRequests:
+            raise unavailable("too many requests are waiting for the database", "overload") from None
+        except (PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError):
+            raise unavailable("the database does not answer", "database") from None
+
+    async def _run(self, sql: str, values: Sequence[Any]) -> list[Row]:
+        async with self.pool.connection() as connection:
+            cursor = await connection.execute(sql, values, binary=True)
+            return await cursor.fetchall()
+
+
+def _lost(error: psycopg.Error) -> bool:
+    """Whether the session is gone, rather than the statement refused."""
+    return error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))

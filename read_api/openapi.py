@@ -1,0 +1,203 @@
+"""OpenAPI 3.1 of the API, made from the views' columns: a new view is described as it is declared."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from read_api.freshness import MAX_WAIT
+from read_api.kinds import Schema, nullable
+from read_api.parameters import DEFAULT_LIMIT, MAX_LIMIT, operators
+from read_api.resource import NULL_KEY, Field, Resource
+
+Described = dict[str, Any]
+
+_MEANS = {
+    "ne": "is neither of these (null matches nothing)",
+    "gt": "is above",
+    "gte": "is at least",
+    "lt": "is below",
+    "lte": "is at most",
+    "null": "is null, or is not",
+}
+_SORT = """Columns to sort by, `-` before one for descending; the key breaks ties.
+Nulls come last ascending, first descending."""
+_ABOUT = """Cross-service answers from views that were joined beforehand. GET and HEAD only.
+
+Each answer tells how fresh it is: every event that the broker held at `Prejoin-As-Of` has been applied. To read what
+you just wrote, send `Prejoin-Min-Position` with `Prefer: wait=N`."""
+_FRESHNESS: Described = {
+    "Prejoin-As-Of": ("Every event that the broker held at this time has been applied. Absent before the first time.",
+                      {"type": "string", "format": "date-time"}),
+    "Prejoin-Lag": ("Now minus Prejoin-As-Of, in seconds.", {"type": "string", "pattern": r"^[0-9]+(\.[0-9]{1,3})?$"}),
+    "Prejoin-Position": ("The last applied offset of each partition, such as orders/0@1234,payments/1@88.",
+                         {"type": "string"}),
+    "Preference-Applied": ("wait=N, where the request waited for a position.", {"type": "string"}),
+}  # fmt: skip
+_PROBLEM: Schema = {
+    "type": "object",
+    "description": "An error, as RFC 9457 has it.",
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"parameter": {"type": "string"}, "detail": {"type": "string"}},
+                "required": ["parameter", "detail"],
+            },
+        },
+    },
+    "required": ["type", "title", "status", "detail"],
+}
+_PROBLEMS = {
+    "BadRequest": "A parameter or header is wrong; `errors` names each.",
+    "NotFound": "There is no such row.",
+    "Unavailable": "The database does not answer, or the positions asked for are not applied yet; try again.",
+}
+_STATUS: Schema = {
+    "type": "object",
+    "properties": {
+        "state": {"enum": ["live", "lagging", "stuck", "stopped"]},
+        "as_of": {"type": ["string", "null"], "format": "date-time"},
+        "lag_seconds": {"type": ["number", "null"]},
+        "partitions": {"type": "array", "items": {
+            "type": "object",
+            "properties": {
+                "topic": {"type": "string"}, "partition": {"type": "integer"},
+                "position": {"type": ["string", "null"], "examples": ["orders/0@1234"]},
+                "end_offset": {"type": ["integer", "null"]}, "lag": {"type": ["integer", "null"]},
+            },
+        }},
+        "views": {"type": "array", "items": {
+            "type": "object",
+            "properties": {
+                "view": {"type": "string"}, "generation": {"type": ["integer", "null"]},
+                "state": {"enum": ["live", "lagging", "stuck", "stopped", "building", "paused"]},
+                "rows": {"type": ["integer", "null"]}, "pending": {"type": "integer"}, "search": {"type": "null"},
+            },
+        }},
+        "dead_letters": {"type": "integer"},
+    },
+}  # fmt: skip
+
+
+def document(resources: Iterable[Resource]) -> Described:
+    """The OpenAPI document of these views."""
+    resources = list(resources)
+    status = _content({"$ref": "#/components/schemas/Status"})
+    paths = {"/v1/status": {"get": _operation("status", "How the service is", "service", status)}}
+    for resource in resources:
+        paths[resource.path] = {"get": _list(resource)}
+        paths[resource.one_path] = {"get": _one(resource)}
+    for path, summary in (("/livez", "Whether the process is up"), ("/readyz", "Whether it can answer")):
+        paths[path] = {"get": _operation(path[1:], summary, "service", _content({"type": "object"}))}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Prejoin", "version": "1", "description": _ABOUT},
+        "paths": paths,
+        "components": {
+            "schemas": {r.name: _row(r) for r in resources} | {"Problem": _PROBLEM, "Status": _STATUS},
+            "headers": {n: {"description": text, "schema": schema} for n, (text, schema) in _FRESHNESS.items()},
+            "responses": {name: _problem(text) for name, text in _PROBLEMS.items()},
+            "parameters": _waiting(),
+        },
+    }
+
+
+def _row(resource: Resource) -> Schema:
+    key = {field.name for field in resource.key if not field.nullable}
+    shown = {n: f.kind.schema if n in key else nullable(f.kind.schema) for n, f in resource.fields.items()}
+    return {"type": "object", "properties": shown, "required": list(shown)}
+
+
+def _list(resource: Resource) -> Described:
+    page = {
+        "type": "object",
+        "properties": {
+            # with `fields`, rows hold those columns alone
+            "data": {"type": "array", "items": {**_row(resource), "required": [f.name for f in resource.key]}},
+            "has_more": {"type": "boolean"},
+            "next_cursor": {"type": ["string", "null"]},
+        },
+        "required": ["data", "has_more", "next_cursor"],
+    }
+    filters = [p for f in resource.fields.values() if f.plain for p in _filters(f)]
+    described = _operation(
+        f"list_{resource.name}", f"Rows of {resource.name}", resource.name, _content(page, fresh=True)
+    )
+    return described | {"parameters": [*_paging(resource), *filters, *_refer_to_waiting()]}
+
+
+def _one(resource: Resource) -> Described:
+    ok = _content({"$ref": f"#/components/schemas/{resource.name}"}, fresh=True)
+    key = [
+        {
+            "name": field.name,
+            "in": "path",
+            "required": True,
+            "description": f"`{NULL_KEY}` is null" if field.nullable else "",
+            "schema": {"type": "string"} if field.nullable else field.kind.schema,
+        }
+        for field in resource.key
+    ]
+    described = _operation(f"get_{resource.name}", f"One row of {resource.name}", resource.name, ok, missing=True)
+    return described | {"parameters": [*key, *_refer_to_waiting()]}
+
+
+def _operation(name: str, summary: str, tag: str, ok: Described, missing: bool = False) -> Described:
+    wrong = ["400", "BadRequest"], ["503", "Unavailable"], *([["404", "NotFound"]] if missing else [])
+    answers = {status: {"$ref": f"#/components/responses/{name}"} for status, name in wrong}
+    return {"operationId": name, "summary": summary, "tags": [tag], "responses": {"200": ok} | answers}
+
+
+def _content(schema: Schema, fresh: bool = False) -> Described:
+    headers = {name: {"$ref": f"#/components/headers/{name}"} for name in _FRESHNESS} if fresh else {}
+    return {"description": "OK", "headers": headers, "content": {"application/json": {"schema": schema}}}
+
+
+def _problem(text: str) -> Described:
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {"description": text, "content": content}
+
+
+def _filters(field: Field) -> list[Described]:
+    several = {"type": "array", "items": field.kind.schema}
+    found = [_query(field.name, "Is any of these; a comma inside a value is `%5C,`.", several, explode=False)]
+    for operator in operators(field)[1:]:
+        others: dict[str, Schema] = {"ne": several, "null": {"type": "boolean"}}
+        schema = others.get(operator, field.kind.schema)
+        found.append(_query(f"{field.name}[{operator}]", f"{field.name} {_MEANS[operator]}", schema, explode=False))
+    return found
+
+
+def _paging(resource: Resource) -> list[Described]:
+    plain = [f.name for f in resource.fields.values() if f.plain]
+    sortable = [*plain, *(f"-{name}" for name in plain)]
+    limit = {"type": "integer", "minimum": 1, "default": DEFAULT_LIMIT}
+    columns = {"type": "array", "items": {"enum": list(resource.fields)}}
+    return [
+        _query("sort", _SORT, {"type": "array", "items": {"enum": sortable}}, explode=False),
+        _query("limit", f"Rows of a page, at most {MAX_LIMIT}: more is cut to that.", limit),
+        _query("cursor", "`next_cursor` of the page before, with the same filters and sort.", {"type": "string"}),
+        _query("fields", "The columns wanted; the key always comes.", columns, explode=False),
+    ]
+
+
+def _query(name: str, description: str, schema: Schema, **more: object) -> Described:
+    return {"name": name, "in": "query", "description": description, "schema": schema, **more}
+
+
+def _waiting() -> Mapping[str, Described]:
+    positions = {"type": "string", "examples": ["orders/0@1240"]}
+    return {
+        "MinPosition": {"name": "Prejoin-Min-Position", "in": "header", "schema": positions,
+                        "description": "Answer only once these offsets are applied, else 503."},
+        "Prefer": {"name": "Prefer", "in": "header", "schema": {"type": "string", "examples": ["wait=5"]},
+                   "description": f"`wait=N`: wait up to N seconds for the positions, at most {MAX_WAIT} (RFC 7240)."},
+    }  # fmt: skip
+
+
+def _refer_to_waiting() -> list[Described]:
+    return [{"$ref": f"#/components/parameters/{name}"} for name in _waiting()]

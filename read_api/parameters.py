@@ -1,0 +1,171 @@
+"""A list's query parameters: read, checked and told apart; every mistake of a request is reported at once."""
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from starlette.requests import Request
+
+from read_api import cursors
+from read_api.kinds import BOOLEAN
+from read_api.problems import ParameterError, bad_request
+from read_api.resource import Field, Resource
+from read_api.statements import Condition, Shape
+
+DEFAULT_LIMIT, MAX_LIMIT = 25, 200
+MAX_VALUES = 200
+RANGES = ("gt", "gte", "lt", "lte")
+_SHOWN = 100  # characters of a name that an answer repeats
+_NAME = re.compile(r"(?P<field>[^\[\]]+)(\[(?P<operator>[a-z]+)\])?")
+_COMMA = re.compile(r"(?<!\\),")  # one behind a backslash belongs to the value
+
+
+@dataclass(frozen=True)
+class ListQuery:
+    """What a list was asked for. `after`: the order values of the cursor's row; empty for the first page."""
+
+    shape: Shape
+    conditions: tuple[Condition, ...]
+    after: tuple[Any, ...]
+    limit: int
+    digest: bytes
+
+
+def read_pairs(request: Request) -> list[tuple[str, str]]:
+    """The parameters in order, percent-decoded. Raises a 400 Problem for what is not text that Postgres can take."""
+    found: list[tuple[str, str]] = []
+    errors: list[ParameterError] = []
+    raw: bytes = request.scope["query_string"]
+    for part in raw.split(b"&") if raw else ():
+        name, _, value = (unquote_to_bytes(side.replace(b"+", b" ")) for side in part.partition(b"="))
+        try:
+            found.append((name.decode(), value.decode()))
+        except UnicodeDecodeError:
+            errors.append(ParameterError(_shown(name.decode(errors="replace")), "is not valid UTF-8"))
+            continue
+        if b"\0" in name + value:
+            errors.append(ParameterError(_shown(found[-1][0]), "holds a NUL character"))
+    names = [name for name, _ in found]
+    repeated = [n for n in dict.fromkeys(names) if names.count(n) > 1] if len(set(names)) < len(names) else []
+    errors += [ParameterError(_shown(n), "is given more than once; for any of several write a,b") for n in repeated]
+    if errors:
+        raise bad_request(errors)
+    return found
+
+
+def refuse_any(request: Request) -> None:
+    """For what takes no parameters."""
+    if pairs := read_pairs(request):
+        raise bad_request(
+            [ParameterError(_shown(name), "is not a parameter here: there are none") for name, _ in pairs]
+        )
+
+
+def read_list(resource: Resource, request: Request) -> ListQuery:
+    """The query of a list request. Raises a 400 Problem that names each parameter that is wrong."""
+    reading = _Reading(resource)
+    pairs = dict(read_pairs(request))
+    options = {name: pairs.pop(name) for name in ("sort", "limit", "fields", "cursor") if name in pairs}
+    conditions = reading.conditions(pairs)
+    sort = reading.sort(options["sort"]) if "sort" in options else ()
+    fields = reading.fields(options["fields"]) if "fields" in options else tuple(resource.fields)
+    limit = reading.limit(options["limit"]) if "limit" in options else DEFAULT_LIMIT
+    reading.finish()
+    digest = cursors.query_digest(resource, conditions, sort)
+    after: tuple[Any, ...] = ()
+    if "cursor" in options:
+        try:
+            after = cursors.decode(options["cursor"], digest, resource.order(sort))
+        except cursors.CursorError as error:
+            raise bad_request([ParameterError("cursor", str(error))]) from None
+    shape = Shape(tuple(c.shape for c in conditions), sort, fields, tuple(value is None for value in after))
+    return ListQuery(shape, conditions, after, limit, digest)
+
+
+class _Reading:
+    """Reads one request's parameters; mistakes are kept until `finish` raises them all."""
+
+    def __init__(self, resource: Resource) -> None:
+        self.resource, self.errors = resource, list[ParameterError]()
+
+    def wrong(self, parameter: str, detail: str) -> None:
+        self.errors.append(ParameterError(_shown(parameter), detail))
+
+    def finish(self) -> None:
+        if self.errors:
+            raise bad_request(self.errors)
+
+    def conditions(self, pairs: Mapping[str, str]) -> tuple[Condition, ...]:
+        found = []
+        for name, text in pairs.items():
+            try:
+                found.append(self._condition(name, text))
+            except ValueError as error:
+                self.wrong(name, str(error))
+        return tuple(found)
+
+    def _condition(self, name: str, text: str) -> Condition:
+        match = _NAME.fullmatch(name)
+        field = self.resource.fields.get(match["field"]) if match else None
+        if match is None or field is None:
+            raise ValueError(f"is not a parameter of {self.resource.path}{_near(name, self.resource.fields)}")
+        operator = match["operator"] or "eq"
+        if not field.plain:
+            raise ValueError("is an object: it neither filters nor sorts")
+        if operator not in operators(field):
+            raise ValueError(f"has no such operator: there are {', '.join(operators(field)[1:])}")
+        if operator in RANGES:
+            return Condition(field.name, operator, (field.kind.read(_unescaped(text)),))
+        if operator == "null":
+            return Condition(field.name, operator, (BOOLEAN.read(text),))
+        texts = _COMMA.split(text)
+        if len(texts) > MAX_VALUES:
+            raise ValueError(f"takes at most {MAX_VALUES} values")
+        return Condition(field.name, operator, tuple(dict.fromkeys(field.kind.read(_unescaped(t)) for t in texts)))
+
+    def sort(self, text: str) -> tuple[tuple[str, bool], ...]:
+        terms = tuple((part.removeprefix("-"), part.startswith("-")) for part in text.split(","))
+        names = [name for name, _ in terms]
+        for name in dict.fromkeys(names):
+            if not (field := self.resource.fields.get(name)):
+                self.wrong("sort", f"{_shown(name)!r} is not a column{_near(name, self.resource.fields)}")
+            elif not field.plain:
+                self.wrong("sort", f"{name} is an object: it neither filters nor sorts")
+            elif names.count(name) > 1:
+                self.wrong("sort", f"{name} is given more than once")
+        return terms
+
+    def fields(self, text: str) -> tuple[str, ...]:
+        asked = set(text.split(","))
+        for name in sorted(asked - self.resource.fields.keys()):
+            self.wrong("fields", f"{_shown(name)!r} is not a column{_near(name, self.resource.fields)}")
+        asked |= {field.name for field in self.resource.key}
+        return tuple(name for name in self.resource.fields if name in asked)
+
+    def limit(self, text: str) -> int:
+        if not re.fullmatch(r"[0-9]+", text, re.ASCII) or not text.strip("0"):
+            self.wrong("limit", f"should be a whole number from 1 (at most {MAX_LIMIT} are given)")
+            return DEFAULT_LIMIT
+        digits = text.lstrip("0")
+        return MAX_LIMIT if len(digits) > len(str(MAX_LIMIT)) else min(int(digits), MAX_LIMIT)
+
+
+def operators(field: Field) -> tuple[str, ...]:
+    """The operators of a plain column; the first is what no brackets mean."""
+    return ("eq", "ne", "null", *(RANGES if field.kind.ranges else ()))
+
+
+def _unescaped(value: str) -> str:
+    return value.replace("\\,", ",")
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name[:_SHOWN], known, 1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _shown(name: str) -> str:
+    return name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…"

@@ -1,0 +1,56 @@
+"""A served view as the API sees it: its path, its columns and their kinds, its key."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from projector.declare.view import Relation
+from read_api.kinds import Kind, kind_of
+
+NULL_KEY = "~"
+"""What stands for null in a path."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One served column."""
+
+    name: str
+    kind: Kind
+    nullable: bool
+
+    @property
+    def plain(self) -> bool:
+        """Whether it filters and sorts."""
+        return self.kind.bind is not None
+
+
+@dataclass(frozen=True)
+class Term:
+    """One column of an order: nulls come last ascending and first descending, as Postgres's indexes have them."""
+
+    field: Field
+    descending: bool = False
+
+
+class Resource:
+    """One served view; all that the API does with it follows from its declaration."""
+
+    def __init__(self, relation: Relation) -> None:
+        self.name, self.relation = relation.name, relation
+        self.path = f"/v1/{relation.path}"
+        self.fields = {c.name: Field(c.name, kind_of(c.type), bool(c.nullable)) for c in relation.columns}
+
+    @cached_property
+    def key(self) -> tuple[Field, ...]:
+        """The columns that tell its rows apart."""
+        return tuple(self.fields[name] for name in self.relation.key)
+
+    @property
+    def one_path(self) -> str:
+        """The route template of one row."""
+        return self.path + "".join(f"/{{{field.name}}}" for field in self.key)
+
+    def order(self, sort: tuple[tuple[str, bool], ...]) -> tuple[Term, ...]:
+        """The whole order of a list: (column, descending) as asked for, then the key, which makes it total."""
+        asked = tuple(Term(self.fields[name], descending) for name, descending in sort)
+        return asked + tuple(Term(f) for f in self.key if f.name not in dict(sort))

@@ -1,0 +1,169 @@
+"""The one statement behind each answer: a page of rows as JSON, and what it was read at, in one snapshot.
+
+Statements are composed with SQLAlchemy and kept by their shape (which columns, conditions and order, not the values),
+so that a request costs no compiling. Values are always parameters.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import (  # fmt: skip
+    ARRAY,
+    Integer,
+    Select,
+    Subquery,
+    Table,
+    Text,
+    and_,
+    any_,
+    bindparam,
+    cast,
+    false,
+    func,
+    not_,
+    select,
+    true,
+    union_all,
+)
+from sqlalchemy.dialects.postgresql import array
+from sqlalchemy.dialects.postgresql.psycopg import dialect
+from sqlalchemy.sql.expression import ColumnElement
+from sqlalchemy.types import NullType, TypeEngine
+
+from projector.store.names import generation_table
+from read_api.resource import Field, Resource, Term
+
+# What each answer was read at: As-Of in RFC 3339, seconds since then, the last applied offsets, the served generation.
+# In the same statement as the rows, so that all of it is of one snapshot.
+FRESHNESS = """
+(SELECT to_json(timezone('UTC', as_of)) #>> '{}' || 'Z' FROM projection_group),
+(SELECT round(greatest(extract(epoch FROM clock_timestamp() - as_of), 0), 3) FROM projection_group
+ WHERE as_of IS NOT NULL),
+ARRAY(SELECT concat(topic, '/', partition, '@', next - 1) FROM positions WHERE next > 0
+      ORDER BY topic COLLATE "C", partition),
+(SELECT generation FROM served WHERE relation = $%d)"""
+_DIALECT = dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
+_LIMIT = bindparam("limit", type_=Integer())
+
+
+@dataclass(frozen=True)
+class Condition:
+    """`field operator value`: eq (any of several), ne (none of several), gt, gte, lt, lte, null (true or false)."""
+
+    field: str
+    operator: str
+    values: tuple[Any, ...]
+
+    @property
+    def shape(self) -> tuple[str, str, bool]:
+        """What of it a statement depends on: of `null` its value, else whether there are several."""
+        return self.field, self.operator, bool(self.values[0]) if self.operator == "null" else len(self.values) > 1
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a statement depends on. `after` says of each value of the cursor whether it is null; empty: first page."""
+
+    conditions: tuple[tuple[str, str, bool], ...]
+    sort: tuple[tuple[str, bool], ...]  # column, descending; the key comes behind
+    fields: tuple[str, ...]
+    after: tuple[bool, ...] = ()
+
+
+@dataclass(frozen=True)
+class Statement:
+    """SQL with $1, $2…, and the names of the parameters in that order."""
+
+    sql: str
+    names: tuple[str, ...]
+
+    def values(self, parameters: Mapping[str, Any]) -> list[Any]:
+        """The parameters in the order of the statement."""
+        return [parameters[name] for name in self.names]
+
+
+@lru_cache(maxsize=1024)
+def statement(resource: Resource, generation: int, shape: Shape) -> Statement:
+    """Answers one row: the four of FRESHNESS, and an array of [row as JSON, cursor values as a JSON list of texts]."""
+    rows = _rows(resource, generation_table(resource.relation, generation), shape).compile(dialect=_DIALECT)
+    names = (*(rows.positiontup or ()), "relation")
+    return Statement(f"SELECT {FRESHNESS % len(names)},\nARRAY({rows})", names)
+
+
+def parameters(resource: Resource, conditions: Sequence[Condition], after: Sequence[Any], limit: int) -> dict[str, Any]:
+    """The parameters of a statement by name."""
+    found: dict[str, Any] = {"relation": resource.name, "limit": limit}
+    for n, condition in enumerate(conditions):
+        found[f"f{n}"] = list(condition.values) if len(condition.values) > 1 else condition.values[0]
+    return found | {f"c{n}": value for n, value in enumerate(after)}
+
+
+def _rows(resource: Resource, table: Table, shape: Shape) -> Select[Any]:
+    order = resource.order(shape.sort)
+    page = _page(resource, table, shape, order)
+    # a row made by a lateral SELECT, for json_build_object takes no more than 50 columns
+    shown = [resource.fields[name].kind.shown(page.c[name]).label(name) for name in shape.fields]
+    row = select(*shown).correlate(page).lateral("r")
+    cursor = [cast(term.field.kind.shown(page.c[term.field.name]), Text) for term in order]
+    pair = array([cast(func.row_to_json(row.table_valued()), Text), cast(func.json_build_array(*cursor), Text)])
+    return select(pair).select_from(page.join(row, true())).order_by(*_order_by(page, order)).limit(_LIMIT)
+
+
+def _page(resource: Resource, table: Table, shape: Shape, order: Sequence[Term]) -> Subquery:
+    """The page's columns, raw: each part of it limited and in order, so that an index answers it."""
+    names = dict.fromkeys([*shape.fields, *(term.field.name for term in order)])
+    conditions = [_condition(resource.fields[c[0]], table, n, *c[1:]) for n, c in enumerate(shape.conditions)]
+    parts = [
+        select(*(table.c[name] for name in names))
+        .where(true(), *conditions, part)
+        .order_by(*_order_by(table, order))
+        .limit(_LIMIT)
+        for part in _after(table, order, shape.after)
+    ]
+    return (union_all(*parts) if len(parts) > 1 else parts[0]).subquery("page")
+
+
+def _order_by(source: Table | Subquery, order: Sequence[Term]) -> list[ColumnElement[Any]]:
+    columns = [(source.c[term.field.name], term.descending) for term in order]
+    return [column.desc() if descending else column.asc() for column, descending in columns]
+
+
+def _after(table: Table, order: Sequence[Term], after: Sequence[bool]) -> list[ColumnElement[bool]]:
+    """What comes behind a cursor's row, as disjoint conditions that are each one range of an index.
+
+    A row is behind it that has equal values in some first columns of the order and a later one in the next; of nulls
+    there is nothing later when they are last, and everything else when they are first.
+    """
+    if not after:
+        return [true()]
+    parts: list[ColumnElement[bool]] = []
+    same: list[ColumnElement[bool]] = []
+    for n, (term, is_null) in enumerate(zip(order, after, strict=True)):
+        column = table.c[term.field.name]
+        value = bindparam(f"c{n}", type_=term.field.kind.bind)
+        if is_null and term.descending:
+            parts.append(and_(*same, column.is_not(None)))
+        elif not is_null:
+            parts.append(and_(*same, column < value if term.descending else column > value))
+            if term.field.nullable and not term.descending:
+                parts.append(and_(*same, column.is_(None)))
+        same.append(column.is_(None) if is_null else column == value)
+    return parts or [false()]
+
+
+def _condition(field: Field, table: Table, n: int, operator: str, flag: bool) -> ColumnElement[bool]:
+    column = table.c[field.name]
+    if operator == "null":
+        return column.is_(None) if flag else column.is_not(None)
+    kind: TypeEngine[Any] = field.kind.bind or NullType()
+    if flag:
+        among: ColumnElement[bool] = column == any_(bindparam(f"f{n}", type_=ARRAY(kind)))
+        return among if operator == "eq" else not_(among)
+    compared: dict[str, Any] = {
+        "eq": column.__eq__, "ne": column.__ne__, "gt": column.__gt__,
+        "gte": column.__ge__, "lt": column.__lt__, "lte": column.__le__,
+    }  # fmt: skip
+    condition: ColumnElement[bool] = compared[operator](bindparam(f"f{n}", type_=kind))
+    return condition
