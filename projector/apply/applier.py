@@ -183,6 +183,11 @@ class Applier:
         with self.transaction() as (cursor, _, _):
             return positions.read(cursor)
 
+    @property
+    def entities(self) -> list[Entity[Any]]:
+        """The entities that it folds."""
+        return self._projections.entities
+
     def decode(self, record: Record) -> Incoming:
         """What a record turns out to be by the contracts of now."""
         return self._decoder.decode(record)

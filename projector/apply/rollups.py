@@ -38,7 +38,7 @@ class Moving:
         self.first = next(iter(rollup.by))
         self.width = 4 + len(wanted)
         source = generation_table(rollup.source, served[rollup.source.name])
-        self._recompute = self._recomputing(source) if self.extremes else ""
+        self.recompute = self._recomputing(source) if self.extremes else ""
 
     def reads(self) -> set[str]:
         """The columns of the source that it is made from."""
@@ -91,7 +91,7 @@ class Moving:
         if ended:
             cursor.execute(f"DELETE FROM {self.table} WHERE _rows = 0 AND {_among(quoted(self.first))}", _groups(ended))
         if lost:
-            cursor.execute(self._recompute, _groups(lost))
+            cursor.execute(self.recompute, _groups(lost))
         return Change(self.rollup, upserted, deleted, dict(zip(self.wanted, values, strict=True)))
 
     def _update(self, name: str) -> str:
@@ -112,7 +112,8 @@ class Moving:
             f"UPDATE {self.table} r SET {', '.join(f'{quoted(n)} = s.{quoted(n)}' for n in self.extremes)} "
             f"FROM (SELECT {', '.join(columns)} FROM {quoted(source.name)} "
             f"WHERE {_among(by[self.first])} GROUP BY {', '.join(by.values())}) s "
-            f"WHERE {' AND '.join(f'r.{quoted(n)} IS NOT DISTINCT FROM s.{quoted(n)}' for n in by)}"
+            f"WHERE {_among(f'r.{quoted(self.first)}')} "
+            f"AND {' AND '.join(f'r.{quoted(n)} IS NOT DISTINCT FROM s.{quoted(n)}' for n in by)}"
         )
 
 

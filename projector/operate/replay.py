@@ -1,4 +1,7 @@
-"""Replay of a dead letter: the aggregate becomes what it would be, had the mended event come in its place."""
+"""Dead letters put right, or given up.
+
+After a replay the aggregate is what it would be, had the mended event come in its place.
+"""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +23,10 @@ _RECORDS = f"SELECT {_COLUMNS} FROM journal_records WHERE entity = %s AND aggreg
 _CLEAR = "DELETE FROM journal_records WHERE entity = %s AND aggregate = %s"
 _APPEND = f"INSERT INTO journal_records (entity, aggregate, {_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
 _LATE = "SELECT sequence FROM dead_letters WHERE entity = %s AND aggregate = %s AND reason = 'late' AND id <> %s AND state <> 'replayed' AND sequence IS NOT NULL"  # fmt: skip
+_PURGE = """
+UPDATE dead_letters SET state = 'purged', key = NULL, value = NULL, headers = '[]'
+WHERE id = %s AND state = 'open' RETURNING entity, aggregate
+"""
 _OPEN = "SELECT count(*) FROM dead_letters WHERE entity = %s AND aggregate = %s AND state = 'open'"
 _END = "DELETE FROM journals WHERE entity = %s AND aggregate = %s"
 
@@ -66,6 +73,19 @@ class Replayer:
             return f"dead letter {letter} changes nothing: its event was applied already"
         return f"dead letter {letter} replayed into {entity.name} {key}"
 
+    def purge(self, letter: int) -> str:
+        """Give one up for good: what it holds is blanked, and its offset makes no second one. One line of what was done."""
+        with self._applier.transaction() as (cursor, _, _):
+            row = cursor.execute(_PURGE, (letter,)).fetchone()
+            if row is None:
+                raise NotReplayed(
+                    f"there is no open dead letter {letter}: `prejoin deadletters list` shows those there are"
+                )
+            entity = next((e for e in self._applier.entities if e.name == row[0]), None)
+            if entity is not None:
+                self._close(cursor, entity, row[1], self._applier.load_one(cursor, entity, row[1]))
+        return f"dead letter {letter} purged"
+
     def _mended(self, letter: int, row: tuple[Any, ...]) -> Incoming:
         """The record decoded by the contracts of now."""
         *columns, entity, aggregate, _ = row
@@ -80,7 +100,9 @@ class Replayer:
                 "told when it came, so what came behind it was not kept; have its service publish the event again"
             )
         if (entity, aggregate) != (incoming.entity.name, incoming.key):
-            raise NotReplayed(f"dead letter {letter} belonged to {entity} {aggregate} when it came, not to {incoming.key}")
+            raise NotReplayed(
+                f"dead letter {letter} belonged to {entity} {aggregate} when it came, not to {incoming.key}"
+            )
         return incoming
 
     def _refold(
@@ -88,7 +110,9 @@ class Replayer:
     ) -> _Refolding:
         base = cursor.execute(_BASE, (entity.name, key)).fetchone()
         if base is None:
-            raise NotReplayed(f"dead letter {letter}: the journal of {entity.name} {key} is gone, so it cannot be placed")
+            raise NotReplayed(
+                f"dead letter {letter}: the journal of {entity.name} {key} is gone, so it cannot be placed"
+            )
         rows = cursor.execute(_RECORDS, (entity.name, key)).fetchall()
         journal = [self._applier.decode(RawRecord(*unraw(row))) for row in rows]
         before = self._applier.load_one(cursor, entity, key)

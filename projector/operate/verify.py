@@ -72,7 +72,9 @@ class Verifier:
         self._url, self._group, self._projections = url, group, projections
         self._applier = Applier(url, group, projections)
 
-    def verify(self, relation: Relation, repair: bool = False, progress: Progress = lambda view, rows: None) -> Verified:
+    def verify(
+        self, relation: Relation, repair: bool = False, progress: Progress = lambda view, rows: None
+    ) -> Verified:
         """Compare each row of one relation, and mend those that differ if asked to."""
         found = Verified(relation.name)
         if not relation.stored:
@@ -89,7 +91,9 @@ class Verifier:
                 found.repaired += self._repair(relation, differing)
             found.different += len(differing)
             told = TOLD - len(found.differences)
-            found.differences += [Difference(relation.name, key, kind, columns) for key, _, kind, columns in differing[:told]]
+            found.differences += [
+                Difference(relation.name, key, kind, columns) for key, _, kind, columns in differing[:told]
+            ]
             progress(relation.name, found.rows)
         return found
 

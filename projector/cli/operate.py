@@ -1,0 +1,289 @@
+"""What operators ask and do: migrate, check, verify, deadletters, status."""
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from projector.cli.console import console, emit_json, note, progress
+from projector.errors import PrejoinError
+from projector.settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    from projector.apply.applier import Applier
+    from projector.declare.projections import Projections
+    from projector.declare.view import Relation
+
+deadletters = typer.Typer(no_args_is_help=True, help="What could not be applied, and what becomes of it.")
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+All = Annotated[bool, typer.Option("--all", help="All of them.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    app.command(epilog="Example: prejoin migrate --dry-run")(migrate)
+    app.command(epilog="Example: prejoin check --database")(check)
+    app.command(epilog="Example: prejoin verify --all --repair")(verify)
+    app.command(epilog="Example: prejoin status --json")(status)
+    app.add_typer(deadletters, name="deadletters")
+
+
+def migrate(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Create or upgrade the schema: the engine's tables, entities, views, the reading role."""
+    from projector.store.migrate import migrate as run
+
+    settings, projections = _loaded()
+    read_url = settings.read_database_url.get_secret_value() if settings.read_database_url else None
+    done = run(settings.writer_url, read_url, settings.group, projections, dry_run)
+    if as_json:
+        emit_json({"dry_run": dry_run, "steps": done})
+        return
+    for step in done:
+        note(f"{'would ' if dry_run else ''}{step}")
+    note("nothing to do" if not done else "nothing was changed" if dry_run else "done")
+    if not read_url:
+        note("PREJOIN_READ_DATABASE_URL is not set: no reading role was made, which `prejoin api` needs")
+
+
+def check(
+    database: Annotated[
+        bool, typer.Option("--database", help="Also ask the database which key queries no index answers.")
+    ] = False,  # fmt: skip
+    as_json: Json = False,
+) -> None:
+    """Find everything wrong with contracts and projections; exit 1 if there is anything."""
+    from projector.operate.check import problems, unindexed
+
+    settings = read_settings()
+    projections, found = problems(settings.projections)
+    if database and not found:
+        found = unindexed(settings.writer_url, settings.group, projections)
+    if as_json:
+        schemas = projections.registry.json_schemas() if projections.registry is not None else {}
+        emit_json({"problems": found, "schemas": schemas})
+    else:
+        for problem in found:
+            note(problem)
+        parts = f"{len(projections.entities)} entities, {len(projections.relations)} views and rollups"
+        note(f"{len(found)} problems" if found else f"nothing wrong: {parts}")
+    raise typer.Exit(1 if found else 0)
+
+
+def verify(
+    views: Annotated[list[str] | None, typer.Argument(help="Names of views.", metavar="[VIEW]…")] = None,
+    every: All = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend exactly the rows that differ.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare views, row by row, with what their definitions say over the entities; exit 1 on drift."""
+    from projector.operate.verify import Verified, Verifier
+
+    settings, projections = _loaded()
+    chosen = _chosen(projections, views, every)
+    found: list[Verified] = []
+    with closing(Verifier(settings.writer_url, settings.group, projections)) as verifier, progress("rows") as advance:
+        for relation in chosen:
+            found.append(verifier.verify(relation, repair, _advancing(advance)))
+    left = sum(v.different - v.repaired for v in found)
+    if as_json:
+        emit_json({"drift": left, "views": [_verified(v) for v in found]})
+    else:
+        _print_verified(found)
+    raise typer.Exit(1 if left else 0)
+
+
+def _chosen(projections: "Projections", views: list[str] | None, every: bool) -> "list[Relation]":
+    if bool(views) == every:
+        raise PrejoinError("name the views to verify, or say --all")
+    return projections.relations if every else [projections.relation(name) for name in views or ()]
+
+
+def _advancing(advance: Any) -> Any:
+    seen: dict[str, int] = {}
+
+    def tell(view: str, rows: int) -> None:
+        advance(rows - seen.get(view, 0))
+        seen[view] = rows
+
+    return tell
+
+
+def _verified(found: Any) -> dict[str, Any]:
+    differences = [{"key": d.key, "kind": d.kind, "columns": d.columns} for d in found.differences]
+    counts = {"rows": found.rows, "different": found.different, "repaired": found.repaired}
+    return {"view": found.view, **counts, "differences": differences}
+
+
+def _print_verified(found: list[Any]) -> None:
+    table = Table("view", "rows", "different", "repaired")
+    for v in found:
+        table.add_row(v.view, f"{v.rows:,}", f"{v.different:,}", f"{v.repaired:,}")
+    console.print(table)
+    for v in found:
+        for d in v.differences:
+            columns = f" in {', '.join(d.columns)}" if d.columns else ""
+            note(f"{v.view} {'/'.join('~' if k is None else str(k) for k in d.key)}: {d.kind}{columns}")
+        if v.different > len(v.differences):
+            note(f"{v.view}: and {v.different - len(v.differences):,} more")
+
+
+def status(as_json: Json = False) -> None:
+    """Say how far each partition and view is; exit 1 while lag or pending keys are left."""
+    from projector.operate.status import current_status
+
+    settings, projections = _loaded()
+    ends = _broker_ends(settings.brokers, projections.topics)
+    told = current_status(settings.writer_url, settings.group, projections, ends)
+    if as_json:
+        emit_json(told)
+    else:
+        _print_status(told)
+    left = any(p["lag"] for p in told["partitions"]) or any(v["pending"] for v in told["views"])
+    raise typer.Exit(1 if left else 0)
+
+
+def _broker_ends(brokers: list[str], topics: list[str]) -> "dict[tuple[str, int], int] | None":
+    """The end of each partition as the broker has it now; None, with a note, where it does not answer."""
+    import asyncio
+
+    from projector.ingest.broker import PASSING, Broker, KafkaUnreachable
+
+    async def ask() -> "dict[tuple[str, int], int]":
+        broker = Broker(brokers)
+        await broker.connect()
+        try:
+            return {tuple(place): end for place, end in (await broker.ends(await broker.topics(topics))).items()}
+        finally:
+            await broker.close()
+
+    try:
+        return asyncio.run(ask())
+    except (KafkaUnreachable, *PASSING) as error:
+        note(f"{error}; the ends shown are those that a worker saw last")
+        return None
+
+
+def _print_status(told: dict[str, Any]) -> None:
+    lag = "" if told["lag_seconds"] is None else f" ({told['lag_seconds']:,.1f} s ago)"
+    note(f"{told['state']}, as of {told['as_of'] or 'never'}{lag}; {told['dead_letters']:,} dead letters")
+    views = Table("view", "state", "rows", "pending")
+    for v in told["views"]:
+        views.add_row(v["view"], v["state"], f"{v['rows']:,}", f"{v['pending']:,}")
+    partitions = Table("partition", "position", "end", "lag")
+    for p in told["partitions"]:
+        name = f"{p['topic']}/{p['partition']}"
+        partitions.add_row(name, p["position"] or "–", f"{p['end_offset']}", f"{p['lag']}")
+    console.print(views)
+    console.print(partitions)
+
+
+@deadletters.command("list", epilog="Example: prejoin deadletters list --reason orphan")
+def list_letters(
+    reason: Annotated[str | None, typer.Option(help="Only those of this reason.")] = None,
+    topic: Annotated[str | None, typer.Option(help="Only those of this topic.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 100,
+    as_json: Json = False,
+) -> None:
+    """List the open dead letters; exit 1 while there are any."""
+    from projector.operate.deadletters import DeadLetters
+
+    settings, _ = _loaded()
+    with closing(DeadLetters(settings.writer_url, settings.group)) as letters:
+        found, counts = letters.list(limit, reason, topic), letters.counts()
+    if as_json:
+        emit_json({"dead_letters": sum(counts.values()), "by_reason": counts, "letters": found})
+    else:
+        table = Table("id", "position", "reason", "type", "aggregate", "detail")
+        for row in found:
+            aggregate = f"{row['entity']} {row['aggregate']}" if row["entity"] else "–"
+            table.add_row(str(row["id"]), row["position"], row["reason"], row["type"] or "–", aggregate, row["detail"])
+        if found:
+            console.print(table)
+        note(", ".join(f"{n:,} {reason}" for reason, n in counts.items()) or "no dead letters")
+    raise typer.Exit(1 if counts else 0)
+
+
+@deadletters.command(epilog="Example: prejoin deadletters show 7")
+def show(letter: Annotated[int, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
+    """Show one dead letter with its record as it came: it may hold personal data."""
+    from projector.operate.deadletters import DeadLetters
+
+    settings, _ = _loaded()
+    with closing(DeadLetters(settings.writer_url, settings.group)) as letters:
+        row = letters.show(letter)
+    if as_json:
+        emit_json(row)
+    else:
+        for name, value in row.items():
+            typer.echo(f"{name}: {value}")
+
+
+@deadletters.command(epilog="Example: prejoin deadletters replay 7 8 --dry-run")
+def replay(
+    ids: Annotated[list[int] | None, typer.Argument(metavar="[ID]…")] = None,
+    every: All = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would become of them, and do nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Apply mended dead letters in their place; exit 1 while any is left."""
+    from projector.operate.replay import Replayer
+
+    settings, projections = _loaded()
+    with closing(_applier(settings, projections)) as applier:
+        replayer = Replayer(applier)
+        _each(settings, ids, every, lambda letter: replayer.replay(letter, dry_run), as_json)
+
+
+@deadletters.command(epilog="Example: prejoin deadletters purge 7")
+def purge(
+    ids: Annotated[list[int] | None, typer.Argument(metavar="[ID]…")] = None,
+    every: All = False,
+    as_json: Json = False,
+) -> None:
+    """Give dead letters up for good; what they hold is blanked."""
+    from projector.operate.replay import Replayer
+
+    settings, projections = _loaded()
+    with closing(_applier(settings, projections)) as applier:
+        _each(settings, ids, every, Replayer(applier).purge, as_json, answer=False)
+
+
+def _each(settings: Settings, ids: list[int] | None, every: bool, act: Any, as_json: bool, answer: bool = True) -> None:
+    from projector.operate.deadletters import DeadLetters
+    from projector.operate.replay import NotReplayed
+
+    if bool(ids) == every:
+        raise PrejoinError("name the dead letters by id, or say --all")
+    results = []
+    with closing(DeadLetters(settings.writer_url, settings.group)) as letters:
+        for letter in letters.ids() if every else ids or ():
+            try:
+                results.append({"id": letter, "done": True, "said": act(letter)})
+            except NotReplayed as error:
+                results.append({"id": letter, "done": False, "said": str(error)})
+        left = sum(letters.counts().values())
+    if as_json:
+        emit_json({"results": results, "dead_letters": left})
+    else:
+        for result in results:
+            note(str(result["said"]))
+        note(f"{left:,} dead letters left" if left else "no dead letters left")
+    failed = any(not result["done"] for result in results)
+    raise typer.Exit(1 if failed or (answer and left) else 0)
+
+
+def _loaded() -> "tuple[Settings, Projections]":
+    from projector.declare.projections import load
+
+    settings = read_settings()
+    return settings, load(settings.projections)
+
+
+def _applier(settings: Settings, projections: "Projections") -> "Applier":
+    from projector.apply.applier import Applier
+
+    return Applier(settings.writer_url, settings.group, projections, settings.unknown_events)

@@ -1,0 +1,29 @@
+"""What a group is at now: what Postgres says, against the broker's own end offsets where it could be asked."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+
+from projector.declare.projections import Projections
+from projector.errors import OutOfDate
+from projector.store.connect import connect
+from projector.store.status import SUMMARY, count_rows, report
+
+Ends = Mapping[tuple[str, int], int]
+
+
+def current_status(url: str, group: str, projections: Projections, ends: Ends | None = None) -> dict[str, Any]:
+    """The status in the shape of `prejoin status --json`. Without `ends`, those that a worker noted last."""
+    with connect(url, group, name="prejoin status") as connection:
+        try:
+            (summary,) = connection.execute(SUMMARY).fetchone() or ({},)
+            (rows,) = connection.execute(count_rows(projections, summary)).fetchone() or ({},)
+        except psycopg.errors.UndefinedTable:
+            raise OutOfDate(f"group {group} has no tables in the database: run `prejoin migrate`") from None
+    if ends is not None:
+        known = {(p["topic"], p["partition"]): p for p in summary["partitions"]}
+        for place in sorted(ends.keys() - known.keys()):
+            known[place] = {"topic": place[0], "partition": place[1], "next": None}
+        summary["partitions"] = [p | {"end_offset": ends.get(place, p.get("end_offset"))} for place, p in sorted(known.items())]  # fmt: skip
+    return report(projections, summary, rows)
