@@ -10,7 +10,7 @@ from schemas.customers import (
 )
 
 
-class Customer(State):
+class Customer(State, frozen=True):
     """One customer; name, email and segment are null once erased."""
 
     customer_id: str

@@ -12,7 +12,7 @@ from schemas.orders import OrderCancelled, OrderPlaced
 CENT = Decimal("0.01")
 
 
-class Line(State):
+class Line(State, frozen=True):
     """One line; `amount` is quantity × unit price × (1 - discount), rounded half-even to cents."""
 
     line: int
@@ -23,7 +23,7 @@ class Line(State):
     amount: Decimal
 
 
-class Order(State):
+class Order(State, frozen=True):
     """One order; `total` is the sum of its lines' amounts, `units` of their quantities."""
 
     order_id: str

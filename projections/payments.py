@@ -2,19 +2,21 @@
 
 from decimal import Decimal
 
+from msgspec import field
+
 from projector.declare import Entity, State
 from schemas.payments import PaymentAuthorized, PaymentCaptured, PaymentFailed, PaymentRefunded
 
 
-class Payment(State):
+class Payment(State, frozen=True):
     """One payment. Captures and refunds are kept by currency, since only those in the order's own count."""
 
     payment_id: str
     order_id: str
     authorized: bool = False
     failed: bool = False
-    captured: dict[str, Decimal] = {}
-    refunded: dict[str, Decimal] = {}
+    captured: dict[str, Decimal] = field(default_factory=dict)
+    refunded: dict[str, Decimal] = field(default_factory=dict)
 
 
 payments = Entity("payments", state=Payment, key="payment_id", topic="payments", indexes=["order_id"])

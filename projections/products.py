@@ -6,7 +6,7 @@ from projector.declare import Entity, State
 from schemas.catalog import ProductAdded, ProductDiscontinued, ProductRenamed, ProductRepriced
 
 
-class Product(State):
+class Product(State, frozen=True):
     """One product and its list price."""
 
     product_id: str

@@ -6,7 +6,7 @@ from projector.declare import Entity, State
 from schemas.shipping import ShipmentDelivered, ShipmentDispatched, ShipmentReturned
 
 
-class Shipment(State):
+class Shipment(State, frozen=True):
     """One shipment: the earliest dispatch and the latest delivery that it was told of."""
 
     shipment_id: str

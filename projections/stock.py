@@ -4,7 +4,7 @@ from projector.declare import Entity, State
 from schemas.inventory import StockReleased, StockReservationFailed, StockReserved
 
 
-class Stock(State):
+class Stock(State, frozen=True):
     """What an order's stock is at: `reserved`, `failed` or `released`."""
 
     order_id: str

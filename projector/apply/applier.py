@@ -104,7 +104,7 @@ class Applier:
 
     def _open(self, cursor: psycopg.Cursor[Any]) -> tuple[Plan, bool]:
         try:
-            digest, served, any_journal = cursor.execute(_OPEN).fetchone() or (None, None, False)
+            digest, served, any_journal = cursor.execute(_OPEN).fetchone() or (None, {}, False)
         except psycopg.errors.UndefinedTable:
             raise OutOfDate(f"group {self._group} has no tables in the database: run `prejoin migrate`") from None
         if digest != self._digest:
@@ -113,7 +113,7 @@ class Applier:
                 "newer release, and stop what runs an older one"
             )
         if self._plan is None or self._plan.served != served:
-            self._plan = Plan(self._projections, served)
+            self._plan = Plan(self._projections, served or {})
         return self._plan, any_journal
 
     def _load(self, cursor: psycopg.Cursor[Any], incoming: Iterable[Incoming], any_journal: bool) -> Aggregates:

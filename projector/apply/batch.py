@@ -11,19 +11,19 @@ class Record(Protocol):
     """A raw Kafka record; `schemas.envelope.RawRecord` is one."""
 
     @property
-    def topic(self) -> str: ...
+    def topic(self) -> str: ...  # noqa: D102
     @property
-    def partition(self) -> int: ...
+    def partition(self) -> int: ...  # noqa: D102
     @property
-    def offset(self) -> int: ...
+    def offset(self) -> int: ...  # noqa: D102
     @property
-    def key(self) -> bytes | None: ...
+    def key(self) -> bytes | None: ...  # noqa: D102
     @property
-    def value(self) -> bytes | None: ...
+    def value(self) -> bytes | None: ...  # noqa: D102
     @property
-    def headers(self) -> tuple[tuple[str, bytes], ...]: ...
+    def headers(self) -> tuple[tuple[str, bytes], ...]: ...  # noqa: D102
     @property
-    def timestamp(self) -> int: ...
+    def timestamp(self) -> int: ...  # noqa: D102
 
 
 class TopicPartition(NamedTuple):

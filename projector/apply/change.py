@@ -8,7 +8,7 @@ from projector.declare.view import Relation
 
 @dataclass(frozen=True)
 class Change:
-    """What one statement did to a relation: keys as the change feed tells them, and values for routes that begin here."""
+    """What one statement did to a relation: keys as the change feed tells them, values for routes that begin here."""
 
     relation: Relation
     upserted: list[str]

@@ -47,7 +47,8 @@ class EntityStore:
             values |= {name: rows_of.get(key, ()) for name, rows_of in collections.items()}
             state = self.entity.state(**values)
             version, gaps, recent, updated_at = row[width:]
-            found[key] = Aggregate(self.entity, key, state, version, [(a, b) for a, b in gaps or ()], bytes(recent), updated_at)  # fmt: skip
+            ranges = [(low, high) for low, high in gaps or ()]
+            found[key] = Aggregate(self.entity, key, state, version, ranges, bytes(recent), updated_at)
         return found
 
     def save(self, cursor: psycopg.Cursor[Any], aggregates: Iterable[Aggregate]) -> int:

@@ -19,9 +19,10 @@ from projector.apply.batch import Record
 from projector.declare.entity import Entity
 
 _LETTER = """
-INSERT INTO dead_letters (topic, partition, "offset", key, value, headers, record_time, reason, detail, type, entity, aggregate, sequence)
+INSERT INTO dead_letters
+  (topic, partition, "offset", key, value, headers, record_time, reason, detail, type, entity, aggregate, sequence)
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (topic, partition, "offset") DO NOTHING
-"""  # fmt: skip
+"""
 _BEGIN = "INSERT INTO journals (entity, aggregate, base) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
 _JOURNAL = """
 INSERT INTO journal_records (entity, aggregate, topic, partition, "offset", key, value, headers, record_time)

@@ -25,9 +25,9 @@ def restricted(query: Select[Any], key: str, condition: Condition) -> Select[Any
 def _restrict(scope: Scope, targets: list[Any], condition: Condition) -> Select[Any]:
     replaced: dict[FromClause, FromClause] = {}
     full = any(node.full for node in scope.nodes)
-    source: FromClause | None = None
+    source: Any = None
     for node in scope.nodes:
-        element, on = _narrowed(node, targets, condition, full, source), node.on
+        element, on = _narrowed(node, targets, condition, full), node.on
         if element is not node.element:
             replaced[node.element] = element
         if source is None:
@@ -49,9 +49,7 @@ def _restrict(scope: Scope, targets: list[Any], condition: Condition) -> Select[
     return narrowed
 
 
-def _narrowed(
-    node: Node, targets: list[Any], condition: Condition, full: bool, source: FromClause | None
-) -> FromClause:
+def _narrowed(node: Node, targets: list[Any], condition: Condition, full: bool) -> FromClause:
     """What stands in the node's place: a subquery with the condition inside it."""
     mine = [t for t in targets if t.table is node.element]
     if node.inner is None:

@@ -88,7 +88,7 @@ def _chain(first: Select[Any] | None, then: Select[Any]) -> Select[Any]:
     if first is None:
         return then
     (condition,) = then._where_criteria
-    other: ColumnElement[Any] = condition.left  # type: ignore[attr-defined]
+    other: ColumnElement[Any] = condition.left
     column = next(iter(then.selected_columns))
     return select(column).select_from(then.get_final_froms()[0]).where(other.in_(first)).distinct()
 

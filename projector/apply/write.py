@@ -75,6 +75,7 @@ class Writing:
         others = [c for c in columns if c not in view.key]
         read = {*view.key, *self.wanted}.union(*(moving.reads() for moving in self.rollups))
         told = [c for c in columns if c in read]
+        update = ", ".join(f"{quoted(c)} = excluded.{quoted(c)}" for c in others)
         delta = view.table.to_metadata(MetaData(), name="delta")
         results = [key_texts("written", view.key, "new_"), key_texts("gone", view.key, "")]
         results += [distinct_values("delta", column) for column in self.wanted]
@@ -88,7 +89,7 @@ class Writing:
             "bare_first": view.key[0],
             "differs": f"({_list(others, 'o.')}) IS DISTINCT FROM ({_list(others, 'f.')})" if others else "false",
             "key": _list(view.key),
-            "update": "UPDATE SET " + ", ".join(f"{quoted(c)} = excluded.{quoted(c)}" for c in others) if others else "NOTHING",
+            "update": f"UPDATE SET {update}" if others else "NOTHING",
             "old": ", ".join(f"old.{quoted(c)} AS old_{c}" for c in told),
             "new": ", ".join(f"new.{quoted(c)} AS new_{c}" for c in told),
             "gone": _list(told, "o."),

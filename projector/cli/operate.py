@@ -52,7 +52,7 @@ def migrate(
 def check(
     database: Annotated[
         bool, typer.Option("--database", help="Also ask the database which key queries no index answers.")
-    ] = False,  # fmt: skip
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Find everything wrong with contracts and projections; exit 1 if there is anything."""
@@ -156,7 +156,8 @@ def _broker_ends(brokers: list[str], topics: list[str]) -> "dict[tuple[str, int]
         broker = Broker(brokers)
         await broker.connect()
         try:
-            return {tuple(place): end for place, end in (await broker.ends(await broker.topics(topics))).items()}
+            ends = await broker.ends(await broker.topics(topics))
+            return {(place.topic, place.partition): end for place, end in ends.items()}
         finally:
             await broker.close()
 
@@ -193,7 +194,7 @@ def list_letters(
 
     settings, _ = _loaded()
     with closing(DeadLetters(settings.writer_url, settings.group)) as letters:
-        found, counts = letters.list(limit, reason, topic), letters.counts()
+        found, counts = letters.oldest(limit, reason, topic), letters.counts()
     if as_json:
         emit_json({"dead_letters": sum(counts.values()), "by_reason": counts, "letters": found})
     else:

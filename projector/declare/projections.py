@@ -85,9 +85,10 @@ def read(name: str) -> Projections:
     found = {id(o): o for m in modules for o in vars(m).values() if isinstance(o, Entity | Relation)}
     projections.entities = sorted((o for o in found.values() if isinstance(o, Entity)), key=lambda e: e.name)
     relations = [o for o in found.values() if isinstance(o, Relation)]
-    for declared in [*projections.entities, *relations]:
+    everything: list[Entity[Any] | Relation] = [*projections.entities, *relations]
+    for declared in everything:
         problems += [p for p in declared.problems if p not in problems]
-    _refuse_twins([*projections.entities, *relations], problems)
+    _refuse_twins(everything, problems)
     projections.relations = _in_order(relations, projections.entities, problems)
     return projections
 
@@ -161,10 +162,11 @@ def _in_order(relations: list[Relation], entities: list[Entity[Any]], problems: 
     tables = {id(r.table) for r in relations}
     for relation in waiting:
         strange = [t.name for t in sources[relation.name] if id(t) not in known | tables]
-        problems.append(
-            f"{relation.name}: reads {', '.join(strange)}, which no entity or view declares" if strange
-            else f"{relation.name}: reads itself through {', '.join(t.name for t in sources[relation.name] if id(t) not in known)}: break the cycle"
-        )  # fmt: skip
+        circle = [t.name for t in sources[relation.name] if id(t) not in known]
+        if strange:
+            problems.append(f"{relation.name}: reads {', '.join(strange)}, which no entity or view declares")
+        else:
+            problems.append(f"{relation.name}: reads itself through {', '.join(circle)}: break the cycle")
     return ordered
 
 

@@ -29,7 +29,7 @@ def among_keys(column: ColumnElement[Any]) -> ColumnElement[bool]:
     return column == any_(keys if isinstance(column.type, Text) else cast(keys, ARRAY(column.type)))
 
 
-def substitute(clause: Any, replaced: Mapping[FromClause, FromClause]) -> Any:
+def substitute(clause: Any, replaced: Mapping[Any, FromClause]) -> Any:
     """The clause with tables and subqueries, and each column of theirs, replaced by others with the same columns."""
 
     def replace(element: Any, **_: Any) -> Any:

@@ -88,7 +88,7 @@ class Relation:
         constraints = [UniqueConstraint(*self.key, postgresql_nulls_not_distinct=True)] if unique else []
         self.problems += [f"{self.name}: its query has no column {k!r}, its key; add it" for k in self.key
                           if k not in query.selected_columns]  # fmt: skip
-        self.problems += [f"{self.name}.{c.name}: its type is unknown; give it one with cast() or type_=" for c in columns
+        self.problems += [f"{self.name}.{c.name}: its type is not known; cast() it" for c in columns
                           if isinstance(c.type, NullType)]  # fmt: skip
         self.problems += [f"{self.name}: no column {name!r} to index" for index in self.indexes for name in index
                           if name.lstrip("-") not in query.selected_columns]  # fmt: skip

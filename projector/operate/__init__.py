@@ -1,0 +1,1 @@
+"""Commands for operators: verify, replay, check, status."""

@@ -31,8 +31,8 @@ def problems(name: str) -> tuple[Projections, list[str]]:
     if projections.registry is not None:
         found += projections.registry.problems()
         found += _unhandled(projections)
-    for declared in [*projections.entities, *projections.relations]:
-        found += _names(declared.name)
+    for name_ in [*(e.name for e in projections.entities), *(r.name for r in projections.relations)]:
+        found += _names(name_)
     for relation in projections.relations:
         found += _relation(relation)
     return projections, list(dict.fromkeys(found))
@@ -104,7 +104,7 @@ def unindexed(url: str, group: str, projections: Projections) -> list[str]:
     """Each statement of the hot path that no index answers, as the planner sees it, one line each."""
     found = []
     with connect(url, group, name="prejoin check") as connection:
-        served = {r: g for r, g in connection.execute("SELECT relation, generation FROM served")}
+        served = dict(connection.execute("SELECT relation, generation FROM served").fetchall())
         connection.execute("SET LOCAL enable_seqscan = off")
         for relation, what, statement in _hot_statements(projections, served):
             for table in _scanned(connection, statement):

@@ -25,7 +25,7 @@ class DeadLetters:
         self._connection: psycopg.Connection[Any] = connect(url, group, autocommit=True)
         self._connection.row_factory = dict_row
 
-    def list(self, limit: int, reason: str | None = None, topic: str | None = None) -> list[dict[str, Any]]:
+    def oldest(self, limit: int, reason: str | None = None, topic: str | None = None) -> list[dict[str, Any]]:
         """The oldest open ones: id, position, reason, detail, type, entity, aggregate, arrived_at."""
         values = {"limit": limit, "reason": reason, "topic": topic}
         return self._connection.execute(_LIST, values).fetchall()
@@ -40,14 +40,14 @@ class DeadLetters:
         return [row["id"] for row in self._connection.execute(query)]
 
     def show(self, letter: int) -> dict[str, Any]:
-        """All of one, its record as it came: text where it is text, else base64. Raises PrejoinError if there is none."""
+        """All of one, its record as it came: text where it is text, else base64. Raises PrejoinError."""
         row = self._connection.execute("SELECT * FROM dead_letters WHERE id = %s", (letter,)).fetchone()
         if row is None:
             raise PrejoinError(f"there is no dead letter {letter}: `prejoin deadletters list` shows those there are")
         for name in ("key", "value"):
             row[name] = _shown(row[name])
         row["headers"] = [[name, _shown(base64.b64decode(value))] for name, value in json.loads(row["headers"])]
-        return row
+        return dict(row)
 
     def close(self) -> None:
         """Close the connection."""

@@ -22,7 +22,10 @@ _BASE = "SELECT base FROM journals WHERE entity = %s AND aggregate = %s"
 _RECORDS = f"SELECT {_COLUMNS} FROM journal_records WHERE entity = %s AND aggregate = %s ORDER BY n"
 _CLEAR = "DELETE FROM journal_records WHERE entity = %s AND aggregate = %s"
 _APPEND = f"INSERT INTO journal_records (entity, aggregate, {_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
-_LATE = "SELECT sequence FROM dead_letters WHERE entity = %s AND aggregate = %s AND reason = 'late' AND id <> %s AND state <> 'replayed' AND sequence IS NOT NULL"  # fmt: skip
+_LATE = """
+SELECT sequence FROM dead_letters
+WHERE entity = %s AND aggregate = %s AND reason = 'late' AND id <> %s AND state <> 'replayed' AND sequence IS NOT NULL
+"""
 _PURGE = """
 UPDATE dead_letters SET state = 'purged', key = NULL, value = NULL, headers = '[]'
 WHERE id = %s AND state = 'open' RETURNING entity, aggregate
@@ -60,7 +63,8 @@ class Replayer:
                 return f"dead letter {letter} was replayed before"
             incoming = self._mended(letter, row)
             entity, key = incoming.entity, incoming.key
-            assert entity is not None and key is not None
+            assert entity is not None
+            assert key is not None
             refolded = self._refold(cursor, letter, entity, key, incoming)
             if refolded.skipped is None:
                 self._save(cursor, entity, key, refolded)
@@ -74,7 +78,7 @@ class Replayer:
         return f"dead letter {letter} replayed into {entity.name} {key}"
 
     def purge(self, letter: int) -> str:
-        """Give one up for good: what it holds is blanked, and its offset makes no second one. One line of what was done."""
+        """Give one up for good: what it holds is blanked, and its offset makes no second one."""
         with self._applier.transaction() as (cursor, _, _):
             row = cursor.execute(_PURGE, (letter,)).fetchone()
             if row is None:
@@ -96,8 +100,8 @@ class Replayer:
             raise NotReplayed(f"dead letter {letter} is of a type that is ignored now: purge it")
         if aggregate is None:
             raise NotReplayed(
-                f"dead letter {letter} names {incoming.entity.name} {incoming.key} only now: its aggregate could not be "
-                "told when it came, so what came behind it was not kept; have its service publish the event again"
+                f"dead letter {letter} names {incoming.entity.name} {incoming.key} only now: its aggregate could not "
+                "be told when it came, so what came behind it was not kept; have its service publish the event again"
             )
         if (entity, aggregate) != (incoming.entity.name, incoming.key):
             raise NotReplayed(

@@ -17,13 +17,20 @@ def current_status(url: str, group: str, projections: Projections, ends: Ends | 
     """The status in the shape of `prejoin status --json`. Without `ends`, those that a worker noted last."""
     with connect(url, group, name="prejoin status") as connection:
         try:
-            (summary,) = connection.execute(SUMMARY).fetchone() or ({},)
-            (rows,) = connection.execute(count_rows(projections, summary)).fetchone() or ({},)
+            summary = _one(connection.execute(SUMMARY).fetchone())
+            rows = _one(connection.execute(count_rows(projections, summary)).fetchone())
         except psycopg.errors.UndefinedTable:
             raise OutOfDate(f"group {group} has no tables in the database: run `prejoin migrate`") from None
     if ends is not None:
         known = {(p["topic"], p["partition"]): p for p in summary["partitions"]}
         for place in sorted(ends.keys() - known.keys()):
             known[place] = {"topic": place[0], "partition": place[1], "next": None}
-        summary["partitions"] = [p | {"end_offset": ends.get(place, p.get("end_offset"))} for place, p in sorted(known.items())]  # fmt: skip
+        partitions = [p | {"end_offset": ends.get(place, p.get("end_offset"))} for place, p in sorted(known.items())]
+        summary["partitions"] = partitions
     return report(projections, summary, rows)
+
+
+def _one(row: tuple[Any, ...] | None) -> dict[str, Any]:
+    """The JSON object of a statement that answers one."""
+    found: dict[str, Any] = (row or ({},))[0]
+    return found

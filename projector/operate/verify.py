@@ -36,7 +36,8 @@ both_sides AS (
   FROM (SELECT *, true AS _there FROM expected) e
   FULL JOIN (SELECT *, true AS _there FROM stored) s ON {key_e} = {key_s}
 )
-SELECT (SELECT count(*) FROM stored), coalesce(jsonb_agg(jsonb_build_array(key, first, kind, columns) ORDER BY key), '[]')
+SELECT (SELECT count(*) FROM stored),
+       coalesce(jsonb_agg(jsonb_build_array(key, first, kind, columns) ORDER BY key), '[]')
 FROM both_sides WHERE kind <> 'different' OR cardinality(columns) > 0
 """
 

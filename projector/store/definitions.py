@@ -60,12 +60,12 @@ def whole_query(projections: Projections, relation: Relation) -> Select[Any]:
 
 def table_ddl(table: Table) -> str:
     """CREATE TABLE, leaving room on each page for HOT updates."""
-    return f"{plain(CreateTable(table)).strip()} WITH (fillfactor = {FILLFACTOR})"  # type: ignore[arg-type]
+    return f"{plain(CreateTable(table)).strip()} WITH (fillfactor = {FILLFACTOR})"
 
 
 def index_ddl(index: Index) -> str:
     """CREATE INDEX of a declared index."""
-    return plain(CreateIndex(index)).strip()  # type: ignore[arg-type]
+    return plain(CreateIndex(index)).strip()
 
 
 def relation_indexes(relation: Relation, generation: int, base: tuple[Relation, int] | None) -> dict[str, str]:

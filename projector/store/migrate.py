@@ -18,6 +18,12 @@ from projector.store.locks import LOCK
 from projector.store.names import generation_name, generation_table, schemas
 from projector.store.roles import grant_reading
 
+_BUILT = text("INSERT INTO generations (relation, generation, version, digest, state) VALUES (:r, :g, :v, :d, 'live')")
+_SERVE = text(
+    "INSERT INTO served VALUES (:r, :g) ON CONFLICT (relation) DO UPDATE SET generation = excluded.generation"
+)
+_KIND = text("SELECT relkind FROM pg_class WHERE oid = to_regclass(:t)")
+
 
 def migrate(url: str, read_url: str | None, group: str, projections: Projections, dry_run: bool = False) -> list[str]:
     """Bring the database to what the declarations say; returns what was done (or would be), a line each.
@@ -93,10 +99,16 @@ class _Migration:
                     if column.name in have:
                         kind = str(have[column.name]["type"].compile(self.connection.dialect)).split(" COLLATE")[0]
                         if kind != type_name(column):
-                            raise OutOfDate(f"{table.name}.{column.name} is {kind}, declared {type_name(column)}: a type cannot change in place; declare a new field")  # fmt: skip
+                            raise OutOfDate(
+                                f"{table.name}.{column.name} is {kind}, declared {type_name(column)}: a type cannot "
+                                "change in place; declare a new field"
+                            )
                         continue
                     if not column.nullable:
-                        raise OutOfDate(f"{table.name}.{column.name} is new and must not be null: declare it `| None`, for rows folded before have none")  # fmt: skip
+                        raise OutOfDate(
+                            f"{table.name}.{column.name} is new and must not be null: declare it `| None`, for rows "
+                            "folded before have none"
+                        )
                     self._sql(f"ALTER TABLE {quoted(table.name)} ADD COLUMN {quoted(column.name)} {plain(column.type)}")  # type: ignore[arg-type]
                     self.done.append(f"add column {table.name}.{column.name}")
             indexes = (
@@ -149,8 +161,8 @@ class _Migration:
             self._sql(f"INSERT INTO {full} ({columns}) {query}")
             self._sql(f"ANALYZE {full}")
         values = {"r": relation.name, "g": generation, "v": relation.version, "d": digest}
-        self.connection.execute(text("INSERT INTO generations (relation, generation, version, digest, state) VALUES (:r, :g, :v, :d, 'live')"), values)  # fmt: skip
-        self.connection.execute(text("INSERT INTO served VALUES (:r, :g) ON CONFLICT (relation) DO UPDATE SET generation = excluded.generation"), values)  # fmt: skip
+        self.connection.execute(_BUILT, values)
+        self.connection.execute(_SERVE, values)
         self.done.append(f"build {relation.name}, version {relation.version}, generation {generation}")
 
     def _indexes(self, relation: Relation, served: dict[str, int]) -> None:
@@ -174,7 +186,7 @@ class _Migration:
 
     def _forget(self, name: str, generation: int) -> None:
         table = quoted(generation_name(name, generation))
-        kind = self.connection.execute(text("SELECT relkind FROM pg_class WHERE oid = to_regclass(:t)"), {"t": table}).scalar()  # fmt: skip
+        kind = self.connection.execute(_KIND, {"t": table}).scalar()
         self._sql(f"DROP {'VIEW' if kind == 'v' else 'TABLE'} IF EXISTS {table} CASCADE")
         for engine_table in ("generations", "pending", "served"):
             self.connection.execute(text(f"DELETE FROM {engine_table} WHERE relation = :r"), {"r": name})

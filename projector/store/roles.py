@@ -21,7 +21,7 @@ SETTINGS = {
 def grant_reading(
     connection: Connection, read_url: str, group: str, projections: Projections, served: dict[str, int]
 ) -> list[str]:
-    """Create the role of the reading address if it is missing, and let it read what is served. Returns what was done."""
+    """Create the reading address's role if it is missing, and let it read what is served. Returns what was done."""
     driver = connection.connection.driver_connection
     assert isinstance(driver, psycopg.Connection)
     address = urlsplit(read_url)
@@ -31,6 +31,7 @@ def grant_reading(
     if role == driver.info.user:
         raise PrejoinError(f"PREJOIN_READ_DATABASE_URL names {role}, the writer: give the API a role of its own")
     done = _ensure_role(driver, role, password)
+    _refuse_temporary_tables(driver)
     _grant(driver, role, group, projections, served)
     return done
 
@@ -50,8 +51,19 @@ def _ensure_role(driver: psycopg.Connection[tuple[object, ...]], role: str, pass
             f"{driver.info.user} CREATEROLE"
         ) from None
     for name, value in SETTINGS.items():
-        driver.execute(sql.SQL("ALTER ROLE {} SET {} = {}").format(sql.Identifier(role), sql.Identifier(name), sql.Literal(value)))  # fmt: skip
+        setting = sql.SQL("ALTER ROLE {} SET {} = {}")
+        driver.execute(setting.format(sql.Identifier(role), sql.Identifier(name), sql.Literal(value)))
     return [f"create the reading role {role}"]
+
+
+def _refuse_temporary_tables(driver: psycopg.Connection[tuple[object, ...]]) -> None:
+    """Postgres lets everybody make temporary tables: in a database of ours its owner alone may."""
+    row = driver.execute(
+        "SELECT datname FROM pg_database WHERE datname = current_database()"
+        " AND pg_has_role(datdba, 'USAGE') AND has_database_privilege('public', oid, 'TEMPORARY')"
+    ).fetchone()
+    if row is not None:
+        driver.execute(sql.SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC").format(sql.Identifier(str(row[0]))))
 
 
 def _grant(
@@ -65,8 +77,8 @@ def _grant(
     reader = sql.Identifier(role)
     for schema in (engine, views):
         driver.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), reader))
-    for table in READABLE:
-        driver.execute(sql.SQL("GRANT SELECT ON {} TO {}").format(sql.Identifier(engine, table), reader))
+    for name in READABLE:
+        driver.execute(sql.SQL("GRANT SELECT ON {} TO {}").format(sql.Identifier(engine, name), reader))
     for relation in projections.served:
         table = sql.Identifier(views, generation_name(relation.name, served[relation.name]))
         columns = sql.SQL(", ").join(sql.Identifier(c.name) for c in relation.columns)
