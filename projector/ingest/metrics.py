@@ -8,7 +8,15 @@ from threading import Thread
 from typing import Any
 from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    start_http_server,
+)
 
 from projector.apply.batch import Chunk, Outcome, TopicPartition
 from projector.errors import SettingError
@@ -21,6 +29,7 @@ class Metrics:
     """What one worker counts; names and units by Prometheus' conventions."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # a time beside each counter, which nobody asks for
         self.registry = every = CollectorRegistry()
         ProcessCollector(registry=every)
         self._records = Counter("prejoin_records", "Records read from Kafka and committed.", ["topic"], registry=every)

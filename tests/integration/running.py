@@ -1,0 +1,210 @@
+"""Workers as processes, on a group and topics of the test's own."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+
+from projector.declare.projections import load
+from projector.store.connect import options
+from projector.store.migrate import migrate
+
+PROJECTIONS = "tests.tiny"
+
+
+async def until(holds: Callable[[], Awaitable[Any] | Any], seconds: float = 30.0) -> Any:
+    """Wait for a condition, and return what made it true."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = holds()
+        found = await found if isinstance(found, Awaitable) else found
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"did not come true in {seconds} s"
+        await asyncio.sleep(0.05)
+
+
+def note(topic: str, n: int, text: str = "t") -> bytes:
+    """An event that notes n, without `sequence`: applied twice, it would be told twice."""
+    event = {"specversion": "1.0", "id": f"{topic}-{n}-{text}", "source": "tests", "type": f"{topic}.Noted"}
+    event |= {"subject": f"n{n}", "time": "2026-01-01T00:00:00Z", "data": {"note_id": f"n{n}", "text": text}}
+    return json.dumps(event).encode()
+
+
+def mark(topic: str, n: int) -> bytes:
+    """An event of the other topic."""
+    event = {"specversion": "1.0", "id": f"{n}", "source": "tests", "type": f"{topic}.Marked"}
+    event |= {"subject": f"m{n}", "time": "2026-01-01T00:00:00Z", "data": {"mark_id": f"m{n}"}}
+    return json.dumps(event).encode()
+
+
+@dataclass
+class Running:
+    """A `prejoin worker` process."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Its log."""
+        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+
+    def said(self, action: str) -> list[dict[str, Any]]:
+        """The log's lines of one action."""
+        return [line for line in self.lines() if line.get("action") == action]
+
+    def metrics(self) -> dict[str, float]:
+        """Its metrics, by name with labels."""
+        url = self.said("metrics")[0]["url"]
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            samples = [line.rsplit(" ", 1) for line in answer.read().decode().splitlines() if line[0] != "#"]
+        return {name: float(value) for name, value in samples}
+
+    def ended(self, seconds: float = 12.0) -> tuple[int, str]:
+        """Wait for its end; returns the exit code and the last line on stderr."""
+        code = self.process.wait(seconds)
+        return code, self.log.read_text().splitlines()[-1]
+
+
+@dataclass
+class Place:
+    """A migrated group in Postgres, two topics' names, and the workers started there."""
+
+    database_url: str
+    read_database_url: str
+    brokers: str
+    name: str
+    folder: Path
+    workers: list[Running] = field(default_factory=list)
+
+    @property
+    def topic(self) -> str:
+        return self.name
+
+    def migrate(self) -> None:
+        migrate(self.database_url, self.read_database_url, self.name, load(PROJECTIONS))
+
+    def environment(self, **settings: str) -> dict[str, str]:
+        own = {
+            "PREJOIN_DATABASE_URL": self.database_url,
+            "PREJOIN_KAFKA_BROKERS": self.brokers,
+            "PREJOIN_GROUP": self.name,
+            "PREJOIN_PROJECTIONS": PROJECTIONS,
+            "PREJOIN_METRICS_PORT": "0",
+            "TINY_TOPIC": self.topic,
+        }
+        return {**os.environ, **own, **settings}
+
+    def start(self, **settings: str) -> Running:
+        """Start a worker; it may take some seconds to join."""
+        log = self.folder / f"worker{len(self.workers)}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "projector.cli", "worker"],
+                env=self.environment(**settings), stdout=output, stderr=output,
+            )  # fmt: skip
+        self.workers.append(Running(process, log))
+        return self.workers[-1]
+
+    async def joined(self, *workers: Running) -> None:
+        """Wait until they are members of the group."""
+        for worker in workers:
+            await until(lambda worker=worker: worker.process.poll() is not None or worker.said("joined"))
+            assert worker.said("joined"), worker.log.read_text()
+
+    def stop_all(self) -> None:
+        for worker in self.workers:
+            worker.process.kill()
+            worker.process.wait()
+
+    def query(self, statement: str) -> list[Any]:
+        with psycopg.connect(self.database_url, options=options(self.name)) as connection:
+            return connection.execute(statement).fetchall()  # type: ignore[arg-type]
+
+    def positions(self) -> dict[tuple[str, int], int]:
+        return {(t, p): n for t, p, n in self.query("SELECT topic, partition, next FROM positions")}
+
+    def told(self) -> dict[int, int]:
+        """How often each note was told."""
+        return {int(i[1:]): told for i, told in self.query("SELECT note_id, told FROM notes")}
+
+    async def has_told(self, count: int, seconds: float = 30.0) -> None:
+        """Wait until so many notes are there; each must have been told once."""
+        await until(lambda: len(self.told()) >= count, seconds)
+        assert self.told() == dict.fromkeys(range(count), 1)
+
+    async def make_topic(self, partitions: int = 2, name: str = "") -> None:
+        async with self._admin() as admin:
+            await admin.create_topics([NewTopic(name or self.topic, partitions, 1)])
+
+    async def delete_topic(self) -> None:
+        async with self._admin() as admin:
+            await admin.delete_topics([self.topic])
+            await until(lambda: self._is_gone(admin))
+
+    async def _is_gone(self, admin: AIOKafkaAdminClient) -> bool:
+        return self.topic not in await admin.list_topics()
+
+    async def delete_records(self, before: dict[int, int]) -> None:
+        async with self._admin() as admin:
+            wanted = {TopicPartition(self.topic, p): RecordsToDelete(offset) for p, offset in before.items()}
+            await admin.delete_records(wanted)
+
+    async def notes(self, numbers: range, partition: int | None = None) -> None:
+        """Publish notes, in order."""
+        async with self.producer() as producer:
+            sent = [
+                await producer.send(self.topic, note(self.topic, n), key=b"%d" % n, partition=partition)
+                for n in numbers
+            ]
+            await asyncio.gather(*sent)
+
+    def producer(self, **options: Any) -> Any:
+        return AIOKafkaProducer(bootstrap_servers=self.brokers, linger_ms=5, **options)
+
+    def _admin(self) -> Any:
+        return _Admin(self.brokers)
+
+
+class _Admin:
+    def __init__(self, brokers: str) -> None:
+        self._client = AIOKafkaAdminClient(bootstrap_servers=brokers)
+
+    async def __aenter__(self) -> AIOKafkaAdminClient:
+        await self._client.start()
+        return self._client
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.close()
+
+
+def places(database_url: str, read_database_url: str, brokers: str, folder: Path) -> Iterator[Place]:
+    """A place of its own for each test; its workers are gone afterwards."""
+    name = f"w{os.getpid()}_{time.monotonic_ns() % 10**9}"
+    place = Place(database_url, read_database_url, brokers, name, folder)
+    place.migrate()
+    try:
+        yield place
+    finally:
+        place.stop_all()
+
+
+def terminate(worker: Running) -> float:
+    """SIGTERM; returns the seconds until it ended, which it did with exit code 0."""
+    begin = time.monotonic()
+    worker.process.send_signal(signal.SIGTERM)
+    code, last = worker.ended()
+    assert code == 0, last
+    return time.monotonic() - begin
