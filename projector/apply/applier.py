@@ -1,7 +1,6 @@
 """The applier: one batch of events, one Postgres transaction. What the engine promises happens in `_commit`."""
 
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +14,7 @@ from projector.apply.entities import EntityStore
 from projector.apply.incoming import Decoder, Incoming, Work, cut, middle
 from projector.apply.letters import Letter, Letters, journalled
 from projector.apply.plan import Plan
+from projector.apply.window import Window
 from projector.declare.entity import Entity
 from projector.declare.projections import Projections
 from projector.errors import OutOfDate, TooManyDeadLetters
@@ -53,7 +53,7 @@ class Applier:
         self._decoder = Decoder(projections, unknown_events)
         self._stores = {entity.name: EntityStore(entity) for entity in projections.entities}
         self._limit: float | None = dead_letter_limit
-        self._window: deque[bool] = deque(maxlen=WINDOW)
+        self._window = Window(WINDOW)
         self._connection: psycopg.Connection[Any] | None = None
         self._plan: Plan | None = None
 
@@ -129,16 +129,16 @@ class Applier:
                 found[name, key].journalled = True
         return found
 
-    def _fold(self, incoming: list[Incoming], aggregates: Aggregates, outcome: Outcome) -> tuple[Letters, deque[bool]]:
+    def _fold(self, incoming: list[Incoming], aggregates: Aggregates, outcome: Outcome) -> tuple[Letters, Window]:
         """Judge and fold each record in order. Raises _MostlyBad at the record where most of the window is bad."""
-        letters, window = Letters(), self._window.copy()
+        letters, window = Letters(), Window(WINDOW, self._window)
         for each in incoming:
             letter = _fold_one(each, aggregates, letters, outcome)
             if letter is not None:
                 letters.add(letter)
                 outcome.dead_letters[letter.reason] = outcome.dead_letters.get(letter.reason, 0) + 1
-            window.append(letter is not None)
-            if self._limit is not None and len(window) == WINDOW and sum(window) > self._limit * WINDOW:
+            window.add(letter is not None)
+            if self._limit is not None and window.full and window.bad > self._limit * WINDOW:
                 raise _MostlyBad(each)
         return letters, window
 
