@@ -7,8 +7,8 @@ class Window:
     """Whether each of the last `size` records was bad, and the count of those that were."""
 
     def __init__(self, size: int, last: "Window | None" = None) -> None:
-        self._records = deque(last._records if last else (), maxlen=size)
-        self.bad = last.bad if last else 0
+        self._records: deque[bool] = deque(last._records if last else (), maxlen=size)
+        self.bad: int = last.bad if last else 0
 
     def add(self, bad: bool) -> None:
         """Take in one record; the oldest leaves a full window."""

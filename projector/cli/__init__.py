@@ -16,6 +16,7 @@ from projector.errors import PrejoinError
 
 # One line a module, in the order in which `prejoin --help` shows their commands.
 MODULES = [
+    "projector.cli.demo",
     "projector.cli.stack",
     "projector.cli.run",
     "projector.cli.data",

@@ -14,7 +14,10 @@ def worker() -> None:
     Several workers of one PREJOIN_GROUP share the partitions and stand in for each other. Logs go to stderr as JSON
     lines, metrics to PREJOIN_METRICS_HOST:PREJOIN_METRICS_PORT (0: any free port, told in the log).
     """
-    from projector.ingest.worker import run
     from projector.settings import read_settings
 
-    run(read_settings())
+    settings = read_settings()
+    _ = settings.writer_url, settings.brokers  # what is not set is told before seconds of imports
+    from projector.ingest.worker import run
+
+    run(settings)
