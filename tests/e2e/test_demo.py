@@ -1,0 +1,95 @@
+"""`prejoin demo`, as a newcomer runs it: in an empty folder, from start to end."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+
+JARS = Path(__file__).parents[2] / ".prejoin" / "lib"
+
+
+def free_port() -> int:
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        return int(trial.getsockname()[1])
+
+
+def demo(folder: Path, *options: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "projector.cli", "demo", *options],
+        cwd=folder,
+        env={k: v for k, v in os.environ.items() if not k.startswith("PREJOIN_")} | {"PREJOIN_CACHE": str(JARS)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def left_behind(folder: Path) -> list[str]:
+    """What still runs of the demo in this folder."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        told = " ".join(process.info["cmdline"] or []) + f" {process.info['cwd']}"
+        if str(folder) in told and process.pid != os.getpid():
+            found.append(told)
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("demo")
+
+
+@pytest.mark.timeout(300)
+def test_once_ends_by_itself_with_a_summary_and_leaves_nothing_running(folder: Path) -> None:
+    running = demo(folder, "--once", "--scale", "0.001", "--port", str(free_port()))
+    said, _ = running.communicate(timeout=280)
+    assert running.returncode == 0, said
+    assert re.search(r"[\d,]+ events in [\d.]+ s: [\d,]+ events/s", said), said
+    assert re.search(r"order_overview\s+│ 1,500 ", said), said
+    assert "verify found no drift" in said
+    assert left_behind(folder) == []
+
+
+@pytest.mark.timeout(300)
+def test_it_lives_on_until_ctrl_c(folder: Path) -> None:
+    port = free_port()
+    running = demo(folder, "--scale", "0.001", "--rate", "50", "--port", str(port))
+    assert running.stdout is not None
+    for line in running.stdout:
+        if "new events a second" in line:
+            break
+    first = position(port)
+    deadline = time.monotonic() + 30
+    while position(port) == first:
+        assert time.monotonic() < deadline, "no new event became visible"
+    os.killpg(running.pid, signal.SIGINT)
+    rest, _ = running.communicate(timeout=60)
+    assert running.returncode == 130, rest
+    assert "Traceback" not in rest
+    assert left_behind(folder) == []
+
+
+def position(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/orders?limit=1", timeout=10) as answer:
+        return str(answer.headers["Prejoin-Position"])
+
+
+def test_a_port_in_use_is_told_before_anything_starts(folder: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        running = demo(folder, "--port", str(taken.getsockname()[1]))
+        said, _ = running.communicate(timeout=60)
+    assert running.returncode == 2
+    assert "is in use: choose another with --port" in said
+    assert not (folder / ".prejoin").exists()
