@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
 import psycopg
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from projector.apply.batch import Chunk, Outcome, TopicPartition
 from projector.ingest.chunks import Fetched
@@ -88,7 +88,7 @@ class Batches:
         """Call it in the applier's thread, again and again while Postgres is away."""
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(PASSING),
-            wait=wait_exponential_jitter(FIRST_WAIT, LONGEST_WAIT, jitter=FIRST_WAIT),
+            wait=wait_random_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT),
             before_sleep=self._log_retry,
             reraise=True,
         ):

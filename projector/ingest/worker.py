@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol, cast
 
 import psycopg
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from projector.apply.applier import Applier
 from projector.apply.batch import TopicPartition
@@ -44,7 +44,7 @@ SECONDS_FOR_BATCH, SECONDS_FOR_ROW, SECONDS_FOR_FAUST, SECONDS_TO_LEAVE = 4.0, 1
 SECONDS_BETWEEN_LOOKS = 0.5
 SECONDS_BETWEEN_HOUSEKEEPING = 3600.0
 # faust's recovery gives perform_seek the request timeout, and is then stuck for ever without saying so.
-SECONDS_FOR_POSITIONS = REQUEST_TIMEOUT / 2 - 3
+SECONDS_FOR_POSITIONS = REQUEST_TIMEOUT / 2
 
 
 class NotReachable(PrejoinError):
@@ -202,21 +202,17 @@ class Worker:
     async def starts(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Start]:
         """See `Host`. Bounded: faust waits no longer than its request timeout for a seek."""
         passing = (*kafka.PASSING, *postgres.PASSING)
+        again = AsyncRetrying(
+            retry=retry_if_exception_type(passing), wait=wait_random_exponential(multiplier=0.1, max=1.0)
+        )
         try:
-            async for attempt in AsyncRetrying(
-                retry=retry_if_exception_type(passing),
-                wait=wait_exponential_jitter(0.1, 1.0, jitter=0.1),
-                stop=stop_after_delay(SECONDS_FOR_POSITIONS),
-                reraise=True,
-            ):
-                with attempt:
-                    return await self._starts(partitions)
-        except passing as error:
+            async with asyncio.timeout(SECONDS_FOR_POSITIONS):
+                return await again(self._starts, partitions)
+        except TimeoutError:
             raise NotReachable(
-                f"positions could not be read for {SECONDS_FOR_POSITIONS:.0f} s ({type(error).__name__}): "
+                f"positions could not be read for {SECONDS_FOR_POSITIONS:.0f} s: "
                 "is Postgres (PREJOIN_DATABASE_URL) up, and Kafka (PREJOIN_KAFKA_BROKERS)?"
             ) from None
-        raise AssertionError("an attempt returns or raises")
 
     async def _starts(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Start]:
         stored, _ = await self._ledger.read()

@@ -1,4 +1,4 @@
-"""A projections package of two entities and a view, on topics of the test's own: `{TINY_TOPIC}` and `{TINY_TOPIC}-later`."""
+"""A projections package of two entities and a view, on a test's own topics `{TINY_TOPIC}` and `{TINY_TOPIC}-later`."""
 
 import os
 
