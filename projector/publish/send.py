@@ -16,6 +16,7 @@ from projector.publish.message import Message
 from projector.publish.topics import REQUEST_SECONDS, connect, ensure_topics, naming
 
 BATCH_BYTES = 256 * 1024
+DELIVERY_SECONDS = 30
 _CHUNK, _CHUNK_SECONDS = 20_000, 0.2
 _Place = tuple[str, int]  # topic, partition
 
@@ -134,7 +135,8 @@ class Publisher:
     async def _acknowledged(self, place: _Place) -> None:
         if sent := self._sent.pop(place, None):
             with naming(place[0], self._brokers):
-                await sent
+                # an idempotent producer of aiokafka sends again for ever; sending is safe, but the user is to know
+                await asyncio.wait_for(sent, DELIVERY_SECONDS)
 
     def _count(self, topic: str, records: int, sent: asyncio.Future[Any]) -> None:
         if not sent.cancelled() and sent.exception() is None:

@@ -42,7 +42,9 @@ def naming(topic: str, brokers: Sequence[str]) -> Iterator[None]:
             f"an event of topic {topic} is larger than Kafka takes: raise the topic's max.message.bytes"
         ) from None
     except (KafkaError, TimeoutError) as error:
-        reason = str(error) or type(error).__name__
+        reason = (
+            "it does not answer any more" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+        )
         raise PublishError(
             f"Kafka at {','.join(brokers)} did not take events of topic {topic}: {reason}; see whether it still runs"
         ) from None
