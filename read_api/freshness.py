@@ -21,10 +21,8 @@ Positions = Mapping[tuple[str, int], int]
 """The last applied offset by topic and partition."""
 
 _POSITION = re.compile(r"([A-Za-z0-9._-]{1,249})/([0-9]{1,9})@([0-9]{1,18})", re.ASCII)
-# RFC 7240: a preference is a token, perhaps with a token or a quoted string as its value, perhaps with parameters
-_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 – RFC 9110's word
-_WORD = rf'(?:{_TOKEN}|"(?:[^"\\]|\\.)*")'
-_PREFERENCE = re.compile(rf"\s*({_TOKEN})(?:\s*=\s*({_WORD}))?((?:\s*;\s*(?:{_TOKEN}(?:\s*=\s*{_WORD})?)?)*)\s*(?:,|$)")
+# RFC 7240: a list of preferences, `name=value; parameter…`, values perhaps quoted
+_PREFERENCE = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*(?:"|$))+')
 
 
 class Freshness(NamedTuple):
@@ -88,16 +86,11 @@ def read_wanted(request: Request) -> Wanted:
 
 def read_wait(lines: Iterable[str]) -> int | None:
     """The seconds of `Prefer: wait=N`, at most MAX_WAIT. RFC 7240: the first counts, a wrong one is ignored."""
-    for line in lines:
-        at = 0
-        while match := _PREFERENCE.match(line, at):
-            if match[1].lower() == "wait":
-                value = re.sub(r"\\(.)", r"\1", (match[2] or "").strip('"'))
-                digits = value.lstrip("0") or "0"
-                return min(int(digits[:9]), MAX_WAIT) if re.fullmatch("[0-9]+", value) else None
-            if match.end() == len(line):
-                break
-            at = match.end()
+    for preference in (found for line in lines for found in _PREFERENCE.findall(line)):
+        name, _, value = preference.partition(";")[0].partition("=")
+        if name.strip().lower() == "wait":
+            seconds = re.fullmatch(r'"?([0-9]+)"?', value.strip(), re.ASCII)
+            return min(int(seconds[1].lstrip("0")[:9] or "0"), MAX_WAIT) if seconds else None
     return None
 
 

@@ -85,7 +85,7 @@ def _trimmed(column: ColumnElement[Any]) -> ColumnElement[Any]:
 
 def _in_utc(column: ColumnElement[Any]) -> ColumnElement[Any]:
     # JSON's form of a timestamp is ISO 8601 whatever DateStyle says, years in four digits, no trailing zeros
-    text = func.to_json(func.timezone(_UTC, column)).op("#>>")(literal_column("'{}'"))
+    text = func.btrim(cast(func.to_json(func.timezone(_UTC, column)), Text), literal_column("'\"'"))
     shown: ColumnElement[Any] = text.op("||")(literal_column("'Z'"))
     return shown
 

@@ -81,7 +81,9 @@ def read_list(resource: Resource, request: Request) -> ListQuery:
             after = cursors.decode(options["cursor"], digest, resource.order(sort))
         except cursors.CursorError as error:
             raise bad_request([ParameterError("cursor", str(error))]) from None
-    shape = Shape(tuple(c.shape for c in conditions), sort, fields, tuple(value is None for value in after))
+    # one more than is shown tells whether there are more
+    nulls = tuple(value is None for value in after)
+    shape = Shape(tuple(c.shape for c in conditions), sort, fields, limit + 1, nulls)
     return ListQuery(shape, conditions, after, limit, digest)
 
 

@@ -19,7 +19,7 @@ class ParameterError(NamedTuple):
     detail: str
 
 
-class Problem(Exception):  # noqa: N818 – what RFC 9457 calls it
+class Problem(Exception):
     """An answer that is not what was asked for."""
 
     def __init__(

@@ -36,10 +36,9 @@ class Reader:
         shape: Shape,
         conditions: Sequence[Condition],
         after: Sequence[Any],
-        limit: int,
     ) -> Page:
-        """Up to `limit` rows, once the wanted positions are applied. Raises a 503 Problem if they are not in time."""
-        values = parameters(resource, conditions, after, limit)
+        """The rows, once the wanted positions are applied. Raises a 503 Problem if they are not in time."""
+        values = parameters(resource, conditions, after)
         page = await self._read(resource, shape, values)
         if not page.freshness.reaches(wanted.positions) and wanted.wait:
             await self._waiters.wait(wanted.positions, wanted.wait)

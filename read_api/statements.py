@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import (  # fmt: skip
+from sqlalchemy import (
     ARRAY,
-    Integer,
     Select,
     Subquery,
     Table,
@@ -22,6 +21,7 @@ from sqlalchemy import (  # fmt: skip
     cast,
     false,
     func,
+    literal_column,
     not_,
     select,
     true,
@@ -38,14 +38,13 @@ from read_api.resource import Field, Resource, Term
 # What each answer was read at: As-Of in RFC 3339, seconds since then, the last applied offsets, the served generation.
 # In the same statement as the rows, so that all of it is of one snapshot.
 FRESHNESS = """
-(SELECT to_json(timezone('UTC', as_of)) #>> '{}' || 'Z' FROM projection_group),
+(SELECT btrim(to_json(timezone('UTC', as_of))::text, '"') || 'Z' FROM projection_group),
 (SELECT round(greatest(extract(epoch FROM clock_timestamp() - as_of), 0), 3) FROM projection_group
  WHERE as_of IS NOT NULL),
 ARRAY(SELECT concat(topic, '/', partition, '@', next - 1) FROM positions WHERE next > 0
       ORDER BY topic COLLATE "C", partition),
 (SELECT generation FROM served WHERE relation = $%d)"""
 _DIALECT = dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
-_LIMIT = bindparam("limit", type_=Integer())
 
 
 @dataclass(frozen=True)
@@ -69,6 +68,7 @@ class Shape:
     conditions: tuple[tuple[str, str, bool], ...]
     sort: tuple[tuple[str, bool], ...]  # column, descending; the key comes behind
     fields: tuple[str, ...]
+    limit: int  # spelled out: a plan for any limit is made for a tenth of the table
     after: tuple[bool, ...] = ()
 
 
@@ -92,9 +92,9 @@ def statement(resource: Resource, generation: int, shape: Shape) -> Statement:
     return Statement(f"SELECT {FRESHNESS % len(names)},\nARRAY({rows})", names)
 
 
-def parameters(resource: Resource, conditions: Sequence[Condition], after: Sequence[Any], limit: int) -> dict[str, Any]:
+def parameters(resource: Resource, conditions: Sequence[Condition], after: Sequence[Any]) -> dict[str, Any]:
     """The parameters of a statement by name."""
-    found: dict[str, Any] = {"relation": resource.name, "limit": limit}
+    found: dict[str, Any] = {"relation": resource.name}
     for n, condition in enumerate(conditions):
         found[f"f{n}"] = list(condition.values) if len(condition.values) > 1 else condition.values[0]
     return found | {f"c{n}": value for n, value in enumerate(after)}
@@ -103,12 +103,14 @@ def parameters(resource: Resource, conditions: Sequence[Condition], after: Seque
 def _rows(resource: Resource, table: Table, shape: Shape) -> Select[Any]:
     order = resource.order(shape.sort)
     page = _page(resource, table, shape, order)
+    ordered = _order_by(page, order)
     # a row made by a lateral SELECT, for json_build_object takes no more than 50 columns
     shown = [resource.fields[name].kind.shown(page.c[name]).label(name) for name in shape.fields]
     row = select(*shown).correlate(page).lateral("r")
     cursor = [cast(term.field.kind.shown(page.c[term.field.name]), Text) for term in order]
     pair = array([cast(func.row_to_json(row.table_valued()), Text), cast(func.json_build_array(*cursor), Text)])
-    return select(pair).select_from(page.join(row, true())).order_by(*_order_by(page, order)).limit(_LIMIT)
+    rows = select(pair).select_from(page.join(row, true())).order_by(*ordered)
+    return rows.limit(literal_column(str(shape.limit)))
 
 
 def _page(resource: Resource, table: Table, shape: Shape, order: Sequence[Term]) -> Subquery:
@@ -119,7 +121,7 @@ def _page(resource: Resource, table: Table, shape: Shape, order: Sequence[Term])
         select(*(table.c[name] for name in names))
         .where(true(), *conditions, part)
         .order_by(*_order_by(table, order))
-        .limit(_LIMIT)
+        .limit(literal_column(str(shape.limit)))
         for part in _after(table, order, shape.after)
     ]
     return (union_all(*parts) if len(parts) > 1 else parts[0]).subquery("page")

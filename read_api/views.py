@@ -21,7 +21,7 @@ def list_handler(resource: Resource, reader: Reader) -> Handler:
 
     async def list_rows(request: Request) -> Response:
         query, wanted = read_list(resource, request), read_wanted(request)
-        page = await reader.page(resource, wanted, query.shape, query.conditions, query.after, query.limit + 1)
+        page = await reader.page(resource, wanted, query.shape, query.conditions, query.after)
         rows = page.rows[: query.limit]
         more = len(page.rows) > len(rows)
         following = f'"{cursors.encode(query.digest, rows[-1][1])}"' if more else "null"
@@ -41,8 +41,8 @@ def one_handler(resource: Resource, reader: Reader) -> Handler:
         conditions = _key_conditions(resource, request)
         if conditions is None:
             raise _not_found(resource, {})
-        shape = Shape(tuple(c.shape for c in conditions), (), tuple(resource.fields))
-        page = await reader.page(resource, wanted, shape, conditions, (), 1)
+        shape = Shape(tuple(c.shape for c in conditions), (), tuple(resource.fields), limit=1)
+        page = await reader.page(resource, wanted, shape, conditions, ())
         if not page.rows:
             raise _not_found(resource, page.freshness.headers() | wanted.headers())
         return _answer(page.rows[0][0], page, wanted)

@@ -17,7 +17,7 @@ COUNTED = 1_000_000  # rows of a view that are counted one by one; above it, Pos
 # A worker that has not beaten for 10 s is not there.
 SUMMARY = """
 SELECT json_build_object(
-  'as_of', (SELECT to_json(timezone('UTC', as_of)) #>> '{}' || 'Z' FROM projection_group),
+  'as_of', (SELECT btrim(to_json(timezone('UTC', as_of))::text, '"') || 'Z' FROM projection_group),
   'lag_seconds', (SELECT round(greatest(extract(epoch FROM clock_timestamp() - as_of), 0), 3) FROM projection_group
     WHERE as_of IS NOT NULL),
   'workers', ARRAY(SELECT state FROM workers WHERE beat_at > clock_timestamp() - interval '10 seconds'),

@@ -1,0 +1,74 @@
+"""The read API over a group of its own: views filled by hand or by events, requests without a socket."""
+
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+from psycopg.types.json import Jsonb
+
+from projector.settings import Settings
+from read_api.app import create_app
+from tests.world import World, world
+
+
+def settings_of(shop: World, read_url: str, **more: Any) -> Settings:
+    given: dict[str, Any] = {"read_database_url": read_url, "group": shop.group, "projections": shop.projections.name}
+    return Settings(_env_file=None, **given, **more)
+
+
+@contextmanager
+def served_world(url: str, read_url: str, name: str = "projections") -> Iterator[World]:
+    with world(url, name, read_url) as made:
+        yield made
+
+
+@asynccontextmanager
+async def running(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the application, which runs as long as the client is open."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=True)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://api") as client,
+    ):
+        yield client
+
+
+@asynccontextmanager
+async def api(shop: World, read_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with running(create_app(settings_of(shop, read_url))) as client:
+        yield client
+
+
+def fill(shop: World, view: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Replace the rows of a view's table; columns that a row leaves out are null."""
+    table = shop.table(view)
+    with shop.connect() as connection, connection.transaction(), connection.cursor() as cursor:
+        cursor.execute(f"TRUNCATE {table}")
+        for columns in {tuple(row) for row in rows}:
+            names, places = ", ".join(f'"{c}"' for c in columns), ", ".join("%s" for _ in columns)
+            values = [[_value(row[c]) for c in columns] for row in rows if tuple(row) == columns]
+            cursor.executemany(f"INSERT INTO {table} ({names}) VALUES ({places})", values)
+
+
+def _value(value: Any) -> Any:
+    return Jsonb(value) if isinstance(value, dict | list) else value
+
+
+async def pages(
+    client: httpx.AsyncClient, path: str, limits: Iterator[int], **parameters: str
+) -> list[list[dict[str, Any]]]:
+    """Every page of a list, by its cursors."""
+    found: list[list[dict[str, Any]]] = []
+    cursor: dict[str, str] = {}
+    while True:
+        answer = await client.get(path, params={**parameters, **cursor, "limit": str(next(limits))})
+        assert answer.status_code == 200, answer.text
+        page = json.loads(answer.text)
+        found.append(page["data"])
+        assert (page["next_cursor"] is not None) == page["has_more"]
+        if not page["has_more"]:
+            return found
+        cursor = {"cursor": page["next_cursor"]}
