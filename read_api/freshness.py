@@ -22,7 +22,7 @@ Positions = Mapping[tuple[str, int], int]
 
 _POSITION = re.compile(r"([A-Za-z0-9._-]{1,249})/([0-9]{1,9})@([0-9]{1,18})", re.ASCII)
 # RFC 7240: a list of preferences, `name=value; parameter…`, values perhaps quoted
-_PREFERENCE = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*(?:"|$))+')
+_PREFERENCE = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.?)*(?:"|$))+', re.DOTALL)  # nothing to go back on: linear
 
 
 class Freshness(NamedTuple):

@@ -16,7 +16,7 @@ from tests.world import World, world
 
 def settings_of(shop: World, read_url: str, **more: Any) -> Settings:
     given: dict[str, Any] = {"read_database_url": read_url, "group": shop.group, "projections": shop.projections.name}
-    return Settings(_env_file=None, **given, **more)
+    return Settings(**given, **more)
 
 
 @contextmanager

@@ -74,7 +74,7 @@ def test_positions_are_read_and_the_highest_of_a_partition_counts() -> None:
         "orders/0@" + "9" * 30,
         "o/٣@1",
         "é/0@1",
-    ],  # fmt: skip
+    ],
 )
 def test_what_is_no_position_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="should be positions"):
