@@ -12,6 +12,7 @@ from projector.apply.routes import Route, routes_of
 from projector.apply.write import Writing
 from projector.declare.entity import Entity
 from projector.declare.projections import Projections
+from projector.store.names import generation_table
 
 # Keys refreshed in one transaction; more wait in `pending`, so that a huge fan-out does not hold the group's lock.
 FAN_OUT = 20_000
@@ -31,7 +32,8 @@ class Plan:
 
     def __init__(self, projections: Projections, served: Mapping[str, int]) -> None:
         self.served, self._views = dict(served), projections.views
-        self._routes = {view.name: routes_of(view) for view in self._views}
+        names = {r.table: generation_table(r, served[r.name]) for r in projections.relations}
+        self._routes = {view.name: routes_of(view, names) for view in self._views}
         self._names = {id(r.table): r.name for r in projections.relations}
         self._owners = {id(t): (e, None) for e in projections.entities for t in [e.table]} | {
             id(c.table): (e, c) for e in projections.entities for c in e.children
@@ -41,7 +43,7 @@ class Plan:
             name = self._names[id(route.table)]
             wanted[name] = wanted.get(name, frozenset()) | {route.column}
         self._writing = {
-            v.name: Writing(v, [r for r in projections.rollups if r.source is v], projections.relations, served, wanted)
+            v.name: Writing(v, [r for r in projections.rollups if r.source is v], names, served, wanted)
             for v in self._views
         }
 

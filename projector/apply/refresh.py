@@ -7,19 +7,23 @@ keys pushed into every subquery, which Postgres does not do by itself.
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, select, true
+from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.sql.selectable import FromClause
 
 from projector.declare.shape import Node, Scope, shape_of
 from projector.declare.sql import output, substitute
+from projector.declare.view import View
 
 Condition = Callable[[Any], ColumnElement[bool]]
 
 
-def restricted(query: Select[Any], key: str, condition: Condition) -> Select[Any]:
-    """The query for those rows only whose key column meets the condition."""
-    scope = shape_of(query)
-    return _restrict(scope, scope.targets(key), condition)
+def restricted(view: View, condition: Condition) -> Select[Any]:
+    """The view's query for those rows only whose first key column meets the condition."""
+    if view.keys:
+        whole = view.query.subquery("whole")
+        return select(*whole.c).where(condition(whole.c[view.key[0]]))
+    scope = shape_of(view.query)
+    return _restrict(scope, scope.targets(view.key[0]), condition)
 
 
 def _restrict(scope: Scope, targets: list[Any], condition: Condition) -> Select[Any]:
@@ -27,14 +31,13 @@ def _restrict(scope: Scope, targets: list[Any], condition: Condition) -> Select[
     full = any(node.full for node in scope.nodes)
     source: Any = None
     for node in scope.nodes:
-        element, on = _narrowed(node, targets, condition, full), node.on
+        element = _narrowed(node, targets, condition, full)
         if element is not node.element:
             replaced[node.element] = element
         if source is None:
             source = element
         else:
-            on = true() if _is_lateral(element) else substitute(on, replaced)
-            source = source.join(element, on, isouter=node.outer, full=node.full)
+            source = source.join(element, substitute(node.on, replaced), isouter=node.outer, full=node.full)
     query = scope.query
     parts = [substitute(c, replaced) for c in query.selected_columns]
     narrowed = select(*parts).select_from(source)
@@ -66,11 +69,8 @@ def _narrowed(node: Node, targets: list[Any], condition: Condition, full: bool) 
 def _lateral(node: Node) -> FromClause:
     """A subquery that is not joined on the view's key: asked for each row, by the columns that it is joined on."""
     assert node.inner is not None
-    inner = node.inner.query
+    # under names of their own, or the tables that it shares with the query around it would be taken for those
+    inner: Select[Any] = substitute(node.inner.query, {t: t.alias(f"{t.name}_inside") for t in node.inner.tables()})
     for own, other in node.equal:
-        inner = inner.where(output(node.inner.query, own.key) == other)
+        inner = inner.where(output(inner, own.key) == other)
     return inner.correlate(*{other.table for _, other in node.equal}).lateral(node.element.name)  # type: ignore[attr-defined]
-
-
-def _is_lateral(element: FromClause) -> bool:
-    return element.__visit_name__ == "lateral"

@@ -6,7 +6,7 @@ column in the changed rows as they were and as they are. That finds every key: o
 take the one nearest to the key; all rows between are unchanged, so the way up from it is there to be walked.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,9 @@ from sqlalchemy import Column, ColumnElement, Select, Table, select
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.selectable import Alias, FromClause
 
+from projector.declare.projections import reads
 from projector.declare.shape import Node, Scope, Unsupported, shape_of
-from projector.declare.sql import among_keys, render
+from projector.declare.sql import among_keys, render, substitute
 from projector.declare.view import View
 
 
@@ -32,16 +33,31 @@ class Route:
     uses: frozenset[str]
 
 
-def routes_of(view: View) -> list[Route]:
-    """The view's routes, without repeats. Raises Unsupported where a row cannot be followed to its keys."""
-    scope = shape_of(view.query)
+def routes_of(view: View, names: Mapping[Table, Table] | None = None) -> list[Route]:
+    """The view's routes, without repeats, reading `names` in place of the declared tables.
+
+    Raises Unsupported where a row cannot be followed to its keys.
+    """
     found: dict[tuple[int, str, str | None], Route] = {}
-    for table, occurrence, column, query in _routes(scope, scope.targets(view.key[0])):
-        text = None if query is None else render(query)
+    for table, occurrence, column, query in _by_hand(view) if view.keys else _derived(view):
+        text = None if query is None else render(substitute(query, names or {}))
         known = found.get((id(table), column.name, text))
         uses = _uses(view.query, occurrence) | (known.uses if known else frozenset())
         found[id(table), column.name, text] = Route(table, column.name, text, uses)
     return list(found.values())
+
+
+def _derived(view: View) -> "Iterator[_Found]":
+    scope = shape_of(view.query)
+    yield from _routes(scope, scope.targets(view.key[0]))
+
+
+def _by_hand(view: View) -> "Iterator[_Found]":
+    missing = {t.name for t in reads(view)} - {keys.column.table.name for keys in view.keys}
+    if missing:
+        raise Unsupported(f"keys= by hand names no key query for {', '.join(sorted(missing))}, which it reads")
+    for keys in view.keys:
+        yield keys.column.table, keys.column.table, keys.column, keys.query
 
 
 _Found = tuple[Table, FromClause, Column[Any], Select[Any] | None]

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import psycopg
-from sqlalchemy import MetaData
+from sqlalchemy import MetaData, Table
 
 from projector.apply.change import Change, distinct_values, key_texts
 from projector.apply.refresh import restricted
 from projector.apply.rollups import Moving
 from projector.declare.sql import among_keys, quoted, render, substitute
-from projector.declare.view import Relation, Rollup, View
-from projector.store.names import generation_name, generation_table
+from projector.declare.view import Rollup, View
+from projector.store.names import generation_name
 
 _WRITE = """
 WITH fresh AS MATERIALIZED ({refresh}),
@@ -47,15 +47,14 @@ class Writing:
         self,
         view: View,
         rollups: list[Rollup],
-        relations: list[Relation],
+        names: Mapping[Table, Table],
         served: Mapping[str, int],
         wanted: Mapping[str, frozenset[str]],
     ) -> None:
         self.view = view
         self.wanted = sorted(wanted.get(view.name, ()))
         self.rollups = [Moving(r, served, sorted(wanted.get(r.name, ()))) for r in rollups]
-        names = {r.table: generation_table(r, served[r.name]) for r in relations}
-        refresh = render(substitute(restricted(view.query, view.key[0], among_keys), names))
+        refresh = render(substitute(restricted(view, among_keys), names))
         self.sql = _WRITE.format(**self._parts(refresh, quoted(generation_name(view.name, served[view.name]))))
 
     def run(self, cursor: psycopg.Cursor[Any], keys: list[str]) -> list[Change]:

@@ -1,6 +1,7 @@
 """What a projection file imports: entities, views and rollups, and the column types they are made of."""
 
 from projector.declare.entity import Entity, State
+from projector.declare.sql import among_keys
 from projector.declare.types import (
     Instant,
     Money,
@@ -13,11 +14,12 @@ from projector.declare.types import (
     or_empty,
     whole,
 )
-from projector.declare.view import Rollup, View, count, greatest, least, total
+from projector.declare.view import Keys, Rollup, View, count, greatest, least, total
 
 __all__ = [
     "Entity",
     "Instant",
+    "Keys",
     "Money",
     "MoneyByCurrency",
     "Rollup",
@@ -25,6 +27,7 @@ __all__ = [
     "String",
     "View",
     "WholeNumber",
+    "among_keys",
     "by_currency",
     "count",
     "first_of",

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Table
+from sqlalchemy.sql import visitors
 
 from projector.declare.entity import Entity
-from projector.declare.shape import Unsupported, shape_of
 from projector.declare.view import Relation, Rollup, View
 from projector.errors import DeclarationError
 
@@ -94,8 +94,8 @@ def read(name: str) -> Projections:
 
 
 def reads(relation: Relation) -> list[Table]:
-    """The tables that a relation's query reads; raises Unsupported."""
-    return list(shape_of(relation.query).tables())
+    """The tables that a relation's query reads, each once."""
+    return list(dict.fromkeys(e for e in visitors.iterate(relation.query) if isinstance(e, Table)))
 
 
 def _modules(name: str, problems: list[str]) -> Iterator[Any]:
@@ -149,11 +149,7 @@ def _in_order(relations: list[Relation], entities: list[Entity[Any]], problems: 
     known = {id(t) for e in entities for t in [e.table, *(c.table for c in e.children)]}
     sources: dict[str, list[Table]] = {}
     for relation in waiting:
-        try:
-            sources[relation.name] = reads(relation)
-        except Unsupported as error:
-            problems.append(f"{relation.name}: {error}")
-            sources[relation.name] = []
+        sources[relation.name] = reads(relation)
     ordered: list[Relation] = []
     while ready := [r for r in waiting if all(id(t) in known for t in sources[r.name])]:
         ordered += ready

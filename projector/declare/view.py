@@ -60,6 +60,17 @@ def greatest(of: ColumnElement[Any]) -> Measure:
     return Measure("max", of)
 
 
+@dataclass(frozen=True)
+class Keys:
+    """A key query given by hand: from the values of a table's `column`, in its changed rows, to keys of the view.
+
+    `query` selects the view's first key column `WHERE among_keys(some column)`; without it the values are the keys.
+    """
+
+    column: Column[Any]
+    query: Select[Any] | None = None
+
+
 class Relation:
     """What `View` and `Rollup` share: a name, a path, a key, a query, and the table that keeps its rows.
 
@@ -116,7 +127,8 @@ class View(Relation):
     what the engine cannot follow. `key` tells its rows apart; rows are refreshed by its first column. `indexes` are
     tuples of column names, `-name` for descending; each serves filters and sorts of the API. A `virtual` view
     computes over one other view's row and has no rows of its own: a plain SQL view. A view without `path` is not
-    served: other declarations read it.
+    served: other declarations read it. `keys` are key queries by hand, for each table that the query reads, where it
+    uses what the engine cannot follow (windows, UNION, LIMIT and so on); such a view is refreshed from its whole query.
     """
 
     def __init__(
@@ -129,9 +141,10 @@ class View(Relation):
         path: str | None = None,
         indexes: Sequence[Sequence[str]] = (),
         virtual: bool = False,
+        keys: Sequence[Keys] = (),
     ) -> None:
         super().__init__(name, path, (key,) if isinstance(key, str) else key, version, indexes)
-        self.virtual = virtual
+        self.virtual, self.keys = virtual, tuple(keys)
         self._finish(query)
 
     @property

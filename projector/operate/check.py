@@ -81,7 +81,7 @@ def _relation(relation: Relation) -> list[str]:
             found += _virtual(relation)
         elif isinstance(relation, View):
             routes_of(relation)
-            restricted(relation.query, relation.key[0], among_keys)
+            restricted(relation, among_keys)
             if not isinstance(relation.table.c[relation.key[0]].type, Text):
                 found.append(f"{relation.name}: its first key column {relation.key[0]!r} must be text; put one first")
     except Unsupported as error:
@@ -118,10 +118,10 @@ def _hot_statements(projections: Projections, served: dict[str, int]) -> list[tu
     names = {r.table: generation_table(r, served[r.name]) for r in projections.relations}
     found = []
     for view in projections.views:
-        for route in routes_of(view):
+        for route in routes_of(view, names):
             if route.query is not None:
                 found.append((view.name, f"the key query from {route.table.name}", route.query))
-        refresh = substitute(restricted(view.query, view.key[0], among_keys), names)
+        refresh = substitute(restricted(view, among_keys), names)
         found.append((view.name, "its refresh", render(refresh)))
     for rollup in projections.rollups:
         if any(not measure.moves for measure in rollup.measures.values()):

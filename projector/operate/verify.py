@@ -15,7 +15,7 @@ import psycopg
 from projector.apply.applier import Applier
 from projector.apply.refresh import Condition, restricted
 from projector.declare.projections import Projections, reads
-from projector.declare.sql import among_keys, in_range, quoted, render, substitute
+from projector.declare.sql import among_keys, in_range, quoted, render, substitute, type_name
 from projector.declare.view import Relation, View
 from projector.errors import OutOfDate
 from projector.store.connect import connect
@@ -127,7 +127,7 @@ class Verifier:
     def _ranges(self, relation: Relation) -> Iterator[tuple[str | None, str | None]]:
         """Bounds of the first key column, so many rows apart, while rows come and go."""
         first, low = quoted(relation.key[0]), None
-        kind = relation.table.c[relation.key[0]].type.compile()
+        kind = type_name(relation.table.c[relation.key[0]])
         while True:
             with self._connect() as connection:
                 table = quoted(generation_name(relation.name, self._generation(connection, relation)))
@@ -135,7 +135,7 @@ class Verifier:
                     f"SELECT {first}::text FROM {table} WHERE %(low)s::text IS NULL OR {first} > %(low)s::{kind} "
                     f"ORDER BY {first} OFFSET {RANGE} LIMIT 1"
                 )
-                row = connection.execute(query.replace(' COLLATE "C"', ""), {"low": low}).fetchone()
+                row = connection.execute(query, {"low": low}).fetchone()
             if row is None or row[0] is None:
                 yield low, None
                 return
@@ -201,7 +201,7 @@ def _first_keys(differing: list[Any]) -> tuple[list[str], Condition]:
 def expected_rows(projections: Projections, relation: Relation, condition: Condition) -> Any:
     """What the definition says over the entities, for the rows whose first key column meets the condition."""
     if isinstance(relation, View):
-        query = restricted(relation.query, relation.key[0], condition)
+        query = restricted(relation, condition)
     else:
         first = next(iter(relation.by.values()))  # type: ignore[attr-defined]
         query = relation.query.where(condition(first))
