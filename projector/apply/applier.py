@@ -14,13 +14,15 @@ from projector.apply.entities import EntityStore
 from projector.apply.incoming import Decoder, Incoming, Work, cut, middle
 from projector.apply.letters import Letter, Letters, journalled
 from projector.apply.plan import Plan
+from projector.apply.statistics import Statistics
 from projector.apply.window import Window
 from projector.declare.entity import Entity
 from projector.declare.projections import Projections
 from projector.errors import OutOfDate, TooManyDeadLetters
 from projector.store.connect import connect
-from projector.store.definitions import declarations_digest
+from projector.store.definitions import declarations_digest, entity_tables
 from projector.store.locks import LOCK
+from projector.store.names import generation_name
 
 WINDOW = 1_000  # records by which a worker judges whether most of what arrives is bad (CONTRACT, section 7)
 _OPEN = """
@@ -56,6 +58,7 @@ class Applier:
         self._window = Window(WINDOW)
         self._connection: psycopg.Connection[Any] | None = None
         self._plan: Plan | None = None
+        self._statistics = Statistics()
 
     def apply(self, chunks: Sequence[Chunk]) -> Outcome:
         """Apply the chunks whose partition stands where they start; see `Outcome` for what was done and refused."""
@@ -86,6 +89,8 @@ class Applier:
             clock.lap("views")
             positions.advance(cursor, [chunk for chunk, _ in accepted])
         clock.lap("commit")
+        self._keep_statistics(plan, outcome)
+        clock.lap("analyze")
         self._window, outcome.seconds = window, clock.spent
         return outcome
 
@@ -170,6 +175,13 @@ class Applier:
             f"{record.partition}@{record.offset} ({crossed.at.reason or 'orphan or late'}): `prejoin deadletters list` "
             "shows them; mend the producer or the contracts, or raise PREJOIN_DEAD_LETTER_LIMIT, and start again"
         )
+
+    def _keep_statistics(self, plan: Plan, outcome: Outcome) -> None:
+        assert self._connection is not None
+        tables = {e.name: [t.name for t in entity_tables(e)] for e in self._projections.entities}
+        tables |= {name: [generation_name(name, generation)] for name, generation in plan.served.items()}
+        written = {table: rows for name, rows in outcome.rows.items() for table in tables[name]}
+        self._statistics.keep(self._connection, written)
 
     def drain(self) -> int:
         """Refresh one portion of the pending keys, in a transaction of its own; returns how many are left."""
