@@ -35,6 +35,8 @@ POLL_TIMEOUT = 0.1
 SESSION_TIMEOUT = 12.0
 HEARTBEAT_INTERVAL = 3.0
 REQUEST_TIMEOUT = 30.0
+# How long a rebalance waits for a member that froze: no batch holds one up, for Postgres fences.
+REBALANCE_TIMEOUT = 15.0
 # An idle standby that aiokafka thinks dead leaves the group for good; our own watchdog looks after progress.
 MAX_POLL_INTERVAL = 86_400.0
 METADATA_MAX_AGE = 5.0
@@ -97,7 +99,7 @@ class ChunkThread(AIOKafkaConsumerThread):
             fetch_max_wait_ms=int(FETCH_MAX_WAIT * 1000),
             max_poll_interval_ms=int(MAX_POLL_INTERVAL * 1000),
             session_timeout_ms=int(SESSION_TIMEOUT * 1000),
-            rebalance_timeout_ms=int(REQUEST_TIMEOUT * 1000),
+            rebalance_timeout_ms=int(REBALANCE_TIMEOUT * 1000),
             heartbeat_interval_ms=int(HEARTBEAT_INTERVAL * 1000),
             request_timeout_ms=int(REQUEST_TIMEOUT * 1000),
             metadata_max_age_ms=int(METADATA_MAX_AGE * 1000),  # topics may be made later

@@ -8,6 +8,7 @@ from projector.apply.batch import TopicPartition
 
 MAX_CAPTURES = 64
 SECONDS_WITHOUT_PROGRESS = 30.0
+SECONDS_UNSEEN = 5.0
 
 
 class Capture(NamedTuple):
@@ -44,11 +45,15 @@ class Freshness:
 
 
 class Watchdog:
-    """Finds a partition with something to apply whose position does not move."""
+    """Finds a partition with something to apply whose position does not move.
+
+    It judges only what it saw happen: after a pause (Kafka was away, the machine slept) it begins anew.
+    """
 
     def __init__(self, patience: float = SECONDS_WITHOUT_PROGRESS) -> None:
         self._patience = patience
         self._moved: dict[TopicPartition, tuple[int, float]] = {}
+        self._looked = 0.0
 
     def stalled(
         self,
@@ -62,7 +67,8 @@ class Watchdog:
 
         `positions` has no entry where nothing was applied yet; `now` is in seconds of any clock that only grows.
         """
-        before, self._moved = self._moved, {}
+        before, self._moved = self._moved if now - self._looked <= SECONDS_UNSEEN else {}, {}
+        self._looked = now
         for partition in assigned:
             position, end = positions.get(partition, 0), ends.get(partition, 0)
             last, since = before.get(partition, (position, now))

@@ -11,7 +11,7 @@ from projector.ingest import broker as kafka
 from projector.ingest import ledger as postgres
 from projector.ingest.batches import Batches
 from projector.ingest.broker import Broker, Topic
-from projector.ingest.freshness import Capture, Freshness, Watchdog
+from projector.ingest.freshness import SECONDS_WITHOUT_PROGRESS, Capture, Freshness, Watchdog
 from projector.ingest.ledger import Ledger, Stored
 from projector.ingest.logs import logger
 from projector.ingest.metrics import Metrics
@@ -52,11 +52,23 @@ class Heartbeat:
         while True:
             try:
                 await self._beat()
-            except (*kafka.PASSING, *postgres.PASSING) as error:
-                self._remind("heartbeat_failed", "no heartbeat: Kafka or Postgres is away", error=type(error).__name__)
+            except postgres.PASSING as error:
+                self._remind("heartbeat_failed", "no heartbeat: Postgres is away", error=type(error).__name__)
             await asyncio.sleep(INTERVAL)
 
     async def _beat(self) -> None:
+        try:
+            state, detail = await self._look()
+        except kafka.PASSING as error:
+            self._remind("kafka_away", "As-Of stands still: Kafka does not answer", error=type(error).__name__)
+            state, detail = "lagging", "Kafka does not answer"
+        except Stuck as stuck:
+            await self._ledger.beat("stuck", str(stuck))
+            raise
+        await self._ledger.beat(state, detail)
+
+    async def _look(self) -> tuple[str, str | None]:
+        """See where everything is, store it, move As-Of on; returns this worker's state and a detail. Raises Stuck."""
         at = datetime.now(UTC)  # before the ends are asked for: they hold at least what was there by then
         topics = await self._broker.topics(self._topics)
         ends = await self._broker.ends(topics)
@@ -67,14 +79,16 @@ class Heartbeat:
         starts = await self._starts(topics, ends, stored)
         positions = {tp: stored[tp].next if tp in stored else starts.get(tp, 0) for tp in ends}
         await self._move_as_of(Capture(at, ends), positions, pending)
-        stuck = self._watchdog.stalled(
-            time.monotonic(), self._assigned(), positions, ends, excused=self._batches.excuse() is not None
-        )
-        await self._ledger.beat(*self._state(at, topics, stuck))
+        self._raise_if_stuck(positions, ends)
+        return self._state(at, topics)
+
+    def _raise_if_stuck(self, positions: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> None:
+        excused = self._batches.excuse() is not None
+        stuck = self._watchdog.stalled(time.monotonic(), self._assigned(), positions, ends, excused)
         if stuck is not None:
             raise Stuck(
                 f"stuck: {stuck.topic}/{stuck.partition} stands at {positions[stuck]} of {ends[stuck]} and nothing was "
-                "applied for a while, for no known reason; start the worker again (a supervisor does)"
+                f"applied for {SECONDS_WITHOUT_PROGRESS:.0f} s, for no known reason; start the worker again"
             )
 
     async def _starts(
@@ -96,13 +110,11 @@ class Heartbeat:
             await self._ledger.advance_as_of(reached)
             self._metrics.as_of(reached)
 
-    def _state(self, at: datetime, topics: Mapping[str, Topic], stuck: TopicPartition | None) -> tuple[str, str | None]:
+    def _state(self, at: datetime, topics: Mapping[str, Topic]) -> tuple[str, str | None]:
         missing = [topic for topic in self._topics if topic not in topics]
         if missing:
             self._remind("topics_missing", "waiting for topics that do not exist yet", topics=missing)
         detail = self._batches.excuse() or (f"waiting for topics: {', '.join(missing)}" if missing else None)
-        if stuck is not None:
-            return "stuck", f"{stuck.topic}/{stuck.partition} does not move"
         behind = self._as_of is None or (at - self._as_of).total_seconds() > SECONDS_BEHIND
         return ("lagging" if behind else "live"), detail
 

@@ -29,7 +29,7 @@ class Metrics:
     """What one worker counts; names and units by Prometheus' conventions."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # a time beside each counter, which nobody asks for
+        disable_created_metrics()  # type: ignore[no-untyped-call] # a time beside each counter that nobody asks for
         self.registry = every = CollectorRegistry()
         ProcessCollector(registry=every)
         self._records = Counter("prejoin_records", "Records read from Kafka and committed.", ["topic"], registry=every)

@@ -40,7 +40,7 @@ from projector.store.definitions import declarations_digest
 log = logs.logger(__name__)
 
 # A clean stop, part by part; the whole is bounded from outside the event loop, for faust's stop() may block it.
-SECONDS_FOR_BATCH, SECONDS_FOR_ROW, SECONDS_FOR_FAUST, SECONDS_TO_LEAVE = 4.0, 1.0, 3.0, 9.0
+SECONDS_FOR_BATCH, SECONDS_FOR_ROW, SECONDS_FOR_FAUST, SECONDS_TO_LEAVE = 4.0, 1.0, 2.5, 8.5
 SECONDS_BETWEEN_LOOKS = 0.5
 SECONDS_BETWEEN_HOUSEKEEPING = 3600.0
 # faust's recovery gives perform_seek the request timeout, and is then stuck for ever without saying so.

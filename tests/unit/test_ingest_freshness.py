@@ -52,10 +52,9 @@ def test_under_a_long_backlog_the_moments_are_thinned_out_and_the_oldest_stays()
 
 
 def test_a_partition_that_lags_and_does_not_move_is_stuck_after_a_while():
-    watchdog = Watchdog(patience=30)
-    assert watchdog.stalled(0, [A, B], {A: 5, B: 5}, {A: 9, B: 5}) is None
-    assert watchdog.stalled(29, [A, B], {A: 5, B: 5}, {A: 9, B: 5}) is None
-    assert watchdog.stalled(30, [A, B], {A: 5, B: 5}, {A: 9, B: 5}) == A
+    watchdog = Watchdog(patience=3)
+    found = [watchdog.stalled(now, [A, B], {A: 5, B: 5}, {A: 9, B: 5}) for now in range(10, 14)]
+    assert found == [None, None, None, A]
 
 
 def test_idle_moving_foreign_and_excused_partitions_are_not_stuck():
@@ -65,19 +64,26 @@ def test_idle_moving_foreign_and_excused_partitions_are_not_stuck():
         ([{A: 5}, {A: 5}], [], {A: 9}, False),  # somebody else's
         ([{A: 5}, {A: 5}], [A], {A: 9}, True),  # for a known reason
     ):
-        watchdog = Watchdog(patience=30)
+        watchdog = Watchdog(patience=3)
         for now, position in enumerate(positions):
-            assert watchdog.stalled(now * 40, assigned, position, ends, excused) is None
+            assert watchdog.stalled(10 + now * 4, assigned, position, ends, excused) is None
 
 
 def test_a_partition_with_nothing_applied_yet_may_be_stuck_too():
-    watchdog = Watchdog(patience=30)
-    assert watchdog.stalled(0, [A], {}, {A: 1}) is None
-    assert watchdog.stalled(31, [A], {}, {A: 1}) == A
+    watchdog = Watchdog(patience=3)
+    assert watchdog.stalled(10, [A], {}, {A: 1}) is None
+    assert watchdog.stalled(14, [A], {}, {A: 1}) == A
 
 
 def test_a_partition_given_away_and_back_begins_anew():
-    watchdog = Watchdog(patience=30)
-    assert watchdog.stalled(0, [A], {A: 1}, {A: 2}) is None
-    assert watchdog.stalled(20, [], {A: 1}, {A: 2}) is None
-    assert watchdog.stalled(40, [A], {A: 1}, {A: 2}) is None
+    watchdog = Watchdog(patience=3)
+    assert watchdog.stalled(10, [A], {A: 1}, {A: 2}) is None
+    assert watchdog.stalled(12, [], {A: 1}, {A: 2}) is None
+    assert watchdog.stalled(14, [A], {A: 1}, {A: 2}) is None
+
+
+def test_what_nobody_saw_does_not_count():
+    watchdog = Watchdog(patience=3)
+    assert watchdog.stalled(10, [A], {A: 1}, {A: 2}) is None
+    assert watchdog.stalled(100, [A], {A: 1}, {A: 2}) is None
+    assert watchdog.stalled(104, [A], {A: 1}, {A: 2}) == A
