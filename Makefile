@@ -1,0 +1,42 @@
+# Every target does its own set-up: a virtual environment in .venv with the pinned packages and prejoin itself.
+# Needed beforehand: make, and Python 3.11 or newer. Another Python: `make test PYTHON=/path/to/python3.12`.
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench clean
+
+# python3, unless that is older than 3.11: then the newest of the others that there are
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+SETUP := .venv/.done
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(SETUP) ## run the whole system on embedded servers; options: make demo ARGS="--once --scale 0.1"
+	@$(BIN)/prejoin demo $(ARGS)
+
+test: $(SETUP) ## run all tests; some of them: make test ARGS=tests/unit
+	@$(BIN)/pytest $(ARGS)
+
+check: $(SETUP) ## lint, formatting, types, import rules, contracts and projections
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/prejoin check
+
+bench: $(SETUP) ## measure the applier against COPY; options: make bench ARGS="--scale 0.05"
+	@$(BIN)/python bench/applier.py $(ARGS)
+
+clean: ## remove .venv, caches, and the embedded servers' data and downloads
+	@if [ -x $(BIN)/prejoin ]; then $(BIN)/prejoin stack down; fi
+	rm -rf .venv .prejoin .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(SETUP): requirements.txt pyproject.toml
+	@$(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+		|| { echo "Prejoin needs Python 3.11 or newer: install one, or name it with PYTHON=/path/to/python3" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
