@@ -47,5 +47,5 @@ fulfilment = View(
         o.currency,
         o.updated_at,
     ).select_from(order_overview.table),
-    indexes=[("state", "since"), ("waiting_for", "since")],
+    indexes=[("state", "since")],
 )

@@ -140,6 +140,5 @@ order_overview = View(
         ("status", "-placed_at"),
         ("customer_id", "-placed_at"),
         ("customer_country", "-placed_at"),
-        ("-updated_at",),
     ],
 )

@@ -3,6 +3,8 @@
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -32,7 +34,7 @@ class Settings(BaseSettings):
     @field_validator("database_url", "read_database_url")
     @classmethod
     def _is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and urlsplit(value.get_secret_value()).scheme not in ("postgresql", "postgres"):
+        if value is not None and not _is_postgres_url(value.get_secret_value()):
             raise ValueError("must look like postgresql://user:password@host:port/database")
         return value
 
@@ -69,6 +71,14 @@ class Settings(BaseSettings):
                 '`prejoin stack up --detach` and `eval "$(prejoin stack env)"`'
             )
         return str(text)
+
+
+def _is_postgres_url(text: str) -> bool:
+    try:
+        conninfo_to_dict(text)
+        return urlsplit(text).scheme in ("postgresql", "postgres") and urlsplit(text).port != 0
+    except (ProgrammingError, ValueError):  # a port that is no number, a broken percent-escape
+        return False
 
 
 def read_settings() -> Settings:

@@ -77,7 +77,7 @@ def _decimal(pattern: str, before: Callable[[object], object], after: Callable[[
 
 # `$` matches at the very end only: patterns are Rust's.
 Id = Annotated[str, StringConstraints(strict=True, pattern=_ID), AfterValidator(_not_reserved)]
-Name = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=300, pattern=_NO_CONTROLS)]
+Name = Annotated[str, StringConstraints(strict=True, max_length=300, pattern=_NO_CONTROLS)]
 Text = Annotated[str, StringConstraints(strict=True, max_length=300, pattern=_NO_CONTROLS)]
 Country = Annotated[str, StringConstraints(strict=True, pattern="^[A-Z]{2}$")]
 Currency = Annotated[str, StringConstraints(strict=True, pattern="^[A-Z]{3}$")]

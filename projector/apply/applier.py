@@ -106,6 +106,9 @@ class Applier:
         except (psycopg.OperationalError, psycopg.InterfaceError):
             self.close()  # whether it is usable is not worth finding out
             raise
+        except psycopg.InternalError as error:  # Postgres ended a transaction that took too long, or only reads for now
+            self.close()
+            raise psycopg.OperationalError(str(error)) from error
 
     def _open(self, cursor: psycopg.Cursor[Any]) -> tuple[Plan, bool]:
         try:

@@ -93,6 +93,8 @@ def _climb(scope: Scope, node: Node, targets: list[Any]) -> tuple[Any, Select[An
     parent = scope.node_of(other)
     source: FromClause = parent.element
     while not (found := [t for t in targets if t.table is parent.element]):
+        if not parent.equal:
+            raise Unsupported(f"the way from {own} to the view's key ends at {parent.element}: join on equal columns")
         below, above = parent.equal[0]
         parent = scope.node_of(above)
         source = source.join(parent.element, below == above)

@@ -3,7 +3,7 @@
 Supported: inner and left joins on equality of tables and of (grouped) subqueries, and one full join of two.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,7 +69,10 @@ class Scope:
         parts = list(expression.clauses) if isinstance(expression, coalesce) else [expression]
         if not all(hasattr(part, "table") for part in parts) or (len(parts) > 1 and not self.nodes[-1].full):
             raise Unsupported(f"its column {name!r} must be a plain column, for rows are found by it")
-        return self.equal_to(*parts)
+        equal = self.equal_to(parts[0])
+        if not all(any(part is e for e in equal) for part in parts):
+            raise Unsupported(f"its column {name!r} is of columns that the full join does not hold equal: join on them")
+        return equal
 
     def tables(self) -> Iterator[Table]:
         """Each base table, once for each time that it occurs, subqueries included."""
@@ -99,7 +102,10 @@ def _refuse(query: Select[Any]) -> None:
         raise Unsupported("LIMIT is not supported: a changed row would move others in and out")
     if query._distinct:
         raise Unsupported("DISTINCT is not supported: use GROUP BY")
-    parts = [*query.selected_columns, *query._where_criteria, *query._group_by_clauses]
+    _refuse_parts([*query.selected_columns, *query._where_criteria, *query._group_by_clauses, *query._having_criteria])
+
+
+def _refuse_parts(parts: Iterable[Any]) -> None:
     for part in parts:
         for element in visitors.iterate(part):
             if isinstance(element, Over):
@@ -117,6 +123,7 @@ def _nodes(source: FromClause) -> Iterator[Node]:
         if isinstance(source.right, Join):
             raise Unsupported("a join inside the right side of a join is not supported: join one after the other")
         node = _leaf(source.right)
+        _refuse_parts([source.onclause])
         node.on, node.outer, node.full = source.onclause, source.isouter, source.full
         node.equal = list(_equalities(source.onclause, node.element, [n.element for n in earlier]))
         if not node.equal:

@@ -55,6 +55,12 @@ class Replayer:
 
     def replay(self, letter: int, dry_run: bool = False) -> str:
         """Replay one dead letter by id; returns one line of what was done. Raises NotReplayed with the reason."""
+        try:
+            return self._replay(letter, dry_run)
+        except psycopg.DataError as error:
+            raise NotReplayed(f"dead letter {letter} is still refused by Postgres: SQLSTATE {error.sqlstate}") from None
+
+    def _replay(self, letter: int, dry_run: bool) -> str:
         with self._applier.transaction() as (cursor, plan, _):
             row = cursor.execute(_LETTER, (letter,)).fetchone()
             if row is None or row[-1] == "purged":

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Index, Select, Table
+from sqlalchemy import Index, MetaData, Select, Table
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from projector.declare.entity import FILLFACTOR, Entity
@@ -58,9 +58,10 @@ def whole_query(projections: Projections, relation: Relation) -> Select[Any]:
     return query
 
 
-def table_ddl(table: Table) -> str:
-    """CREATE TABLE, leaving room on each page for HOT updates."""
-    return f"{plain(CreateTable(table)).strip()} WITH (fillfactor = {FILLFACTOR})"
+def table_ddl(table: Table, schema: str) -> str:
+    """CREATE TABLE in a schema, leaving room on each page for HOT updates."""
+    placed = table.to_metadata(MetaData(), schema=schema)
+    return f"{plain(CreateTable(placed)).strip()} WITH (fillfactor = {FILLFACTOR})"
 
 
 def index_ddl(index: Index) -> str:

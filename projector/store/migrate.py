@@ -7,13 +7,12 @@ from alembic.config import Config
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import OperationalError
 
-from projector.declare.entity import Entity
 from projector.declare.projections import Projections
-from projector.declare.sql import plain, quoted, type_name
+from projector.declare.sql import plain, quoted
 from projector.declare.view import Relation, View
-from projector.errors import OutOfDate
 from projector.store import definitions
 from projector.store.connect import engine, unreachable
+from projector.store.entity_tables import bring_along
 from projector.store.locks import LOCK
 from projector.store.names import generation_name, generation_table, schemas
 from projector.store.roles import grant_reading
@@ -54,7 +53,7 @@ class _Migration:
         self._schemas()
         self._engine_tables()
         for entity in self.projections.entities:
-            self._entity(entity)
+            self.done += bring_along(self.connection, schemas(self.group)[1], entity)
         served = self._relations()
         digest = definitions.declarations_digest(self.projections)
         self.connection.execute(text("UPDATE projection_group SET declarations = :digest"), {"digest": digest})
@@ -85,40 +84,6 @@ class _Migration:
         if not inspect(self.connection).has_table("migrations", self.group):
             return None
         return self.connection.execute(text("SELECT version_num FROM migrations")).scalar()
-
-    def _entity(self, entity: Entity[object]) -> None:  # type: ignore[type-var]
-        schema = schemas(self.group)[1]
-        there = inspect(self.connection)
-        for table in definitions.entity_tables(entity):
-            if not there.has_table(table.name, schema):
-                self._sql(definitions.table_ddl(table).replace("CREATE TABLE ", f"CREATE TABLE {quoted(schema)}.", 1))
-                self.done.append(f"create entity table {table.name}")
-            else:
-                have = {c["name"]: c for c in there.get_columns(table.name, schema)}
-                for column in table.c:
-                    if column.name in have:
-                        kind = str(have[column.name]["type"].compile(self.connection.dialect)).split(" COLLATE")[0]
-                        if kind != type_name(column):
-                            raise OutOfDate(
-                                f"{table.name}.{column.name} is {kind}, declared {type_name(column)}: a type cannot "
-                                "change in place; declare a new field"
-                            )
-                        continue
-                    if not column.nullable:
-                        raise OutOfDate(
-                            f"{table.name}.{column.name} is new and must not be null: declare it `| None`, for rows "
-                            "folded before have none"
-                        )
-                    self._sql(f"ALTER TABLE {quoted(table.name)} ADD COLUMN {quoted(column.name)} {plain(column.type)}")  # type: ignore[arg-type]
-                    self.done.append(f"add column {table.name}.{column.name}")
-            indexes = (
-                {i["name"] for i in there.get_indexes(table.name, schema)}
-                if there.has_table(table.name, schema)
-                else set()
-            )
-            for index in table.indexes:
-                if index.name not in indexes:
-                    self._sql(definitions.index_ddl(index))
 
     def _relations(self) -> dict[str, int]:
         """Build what is new or differs from what is served; returns the served generations."""
@@ -155,8 +120,7 @@ class _Migration:
         if isinstance(relation, View) and relation.virtual:
             self._sql(f"CREATE VIEW {full} AS {query}")
         else:
-            ddl = definitions.table_ddl(generation_table(relation, generation))
-            self._sql(ddl.replace(f"CREATE TABLE {quoted(name)}", f"CREATE TABLE {full}", 1))
+            self._sql(definitions.table_ddl(generation_table(relation, generation), schemas(self.group)[2]))
             columns = ", ".join(quoted(c.name) for c in relation.table.c)
             self._sql(f"INSERT INTO {full} ({columns}) {query}")
             self._sql(f"ANALYZE {full}")

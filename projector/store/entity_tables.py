@@ -1,0 +1,71 @@
+"""Entity tables brought to what their states declare, in place: rows folded before stay as they are."""
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import Column, Connection, Table, inspect, literal
+
+from projector.declare.entity import Entity
+from projector.declare.sql import plain, quoted, type_name
+from projector.errors import OutOfDate
+from projector.store.definitions import entity_tables, index_ddl, table_ddl
+
+
+def bring_along(connection: Connection, schema: str, entity: Entity[Any]) -> list[str]:
+    """Create or alter the entity's tables; returns what was done. Raises OutOfDate for what cannot be done in place."""
+    done = []
+    states = [entity.state, *(child.state for child in entity.children)]
+    for table, state in zip(entity_tables(entity), states, strict=True):
+        if inspect(connection).has_table(table.name, schema):
+            done += _alter(connection, schema, table, _defaults(state))
+        else:
+            connection.exec_driver_sql(table_ddl(table, schema))
+            done.append(f"create entity table {table.name}")
+        done += _index(connection, schema, table)
+    return done
+
+
+def _alter(connection: Connection, schema: str, table: Table, defaults: dict[str, Any]) -> list[str]:
+    have = {column["name"]: column for column in inspect(connection).get_columns(table.name, schema)}
+    alter, done = f"ALTER TABLE {quoted(schema)}.{quoted(table.name)}", []
+    for column in table.c:
+        name = f"{table.name}.{column.name}"
+        there = have.pop(column.name, None)
+        if there is None:
+            connection.exec_driver_sql(f"{alter} ADD COLUMN {_column(column, name, defaults)}")
+            done.append(f"add column {name}")
+        elif (kind := str(there["type"].compile(connection.dialect)).split(" COLLATE")[0]) != type_name(column):
+            raise OutOfDate(
+                f"{name} is {kind}, declared {type_name(column)}: a type cannot change in place; declare a new field"
+            )
+        elif column.nullable and not there["nullable"]:
+            have[column.name] = there
+    for name, there in have.items():  # what may be null now, and what is no longer written
+        if not there["nullable"]:
+            connection.exec_driver_sql(f"{alter} ALTER COLUMN {quoted(name)} DROP NOT NULL")
+            done.append(f"let {table.name}.{name} be null")
+    return done
+
+
+def _column(column: Column[Any], name: str, defaults: dict[str, Any]) -> str:
+    kind = f"{quoted(column.name)} {plain(column.type)}"  # type: ignore[arg-type]
+    if column.nullable:
+        return kind
+    if column.name not in defaults:
+        raise OutOfDate(f"{name} is new and rows folded before have none: give the field a default, or `| None`")
+    return f"{kind} NOT NULL DEFAULT {plain(literal(defaults[column.name], column.type))}"
+
+
+def _defaults(state: type[Any]) -> dict[str, Any]:
+    fields = msgspec.structs.fields(state)
+    plain_ones = {f.name: f.default for f in fields if f.default is not msgspec.NODEFAULT}
+    made = {f.name: f.default_factory() for f in fields if f.default_factory is not msgspec.NODEFAULT}
+    return plain_ones | made
+
+
+def _index(connection: Connection, schema: str, table: Table) -> list[str]:
+    have = {index["name"] for index in inspect(connection).get_indexes(table.name, schema)}
+    missing = [index for index in sorted(table.indexes, key=lambda i: str(i.name)) if index.name not in have]
+    for index in missing:
+        connection.exec_driver_sql(index_ddl(index))
+    return [f"create index {index.name}" for index in missing]
