@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from projector.cli.console import console, note, progress
 from projector.errors import PrejoinError
@@ -131,6 +130,8 @@ class _Demo:
             return [verifier.verify(relation) for relation in projections.relations]
 
     def _sum_up(self, published: int, seconds: float, found: "list[Verified]") -> None:
+        from rich.table import Table
+
         table = Table("view", "rows", "that differ from their definition")
         for v in found:
             table.add_row(v.view, f"{v.rows:,}", f"{v.different:,}")

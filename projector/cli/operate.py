@@ -4,16 +4,15 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from projector.cli.console import console, emit_json, note, progress
 from projector.errors import PrejoinError
-from projector.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from projector.apply.applier import Applier
     from projector.declare.projections import Projections
     from projector.declare.view import Relation
+    from projector.settings import Settings
 
 deadletters = typer.Typer(no_args_is_help=True, help="What could not be applied, and what becomes of it.")
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
@@ -57,6 +56,7 @@ def check(
 ) -> None:
     """Find everything wrong with contracts and projections; exit 1 if there is anything."""
     from projector.operate.check import problems, unindexed
+    from projector.settings import read_settings
 
     settings = read_settings()
     projections, found = problems(settings.projections)
@@ -119,6 +119,8 @@ def _verified(found: Any) -> dict[str, Any]:
 
 
 def _print_verified(found: list[Any]) -> None:
+    from rich.table import Table
+
     table = Table("view", "rows", "different", "repaired")
     for v in found:
         table.add_row(v.view, f"{v.rows:,}", f"{v.different:,}", f"{v.repaired:,}")
@@ -169,6 +171,8 @@ def _broker_ends(brokers: list[str], topics: list[str]) -> "dict[tuple[str, int]
 
 
 def _print_status(told: dict[str, Any]) -> None:
+    from rich.table import Table
+
     lag = "" if told["lag_seconds"] is None else f" ({told['lag_seconds']:,.1f} s ago)"
     note(f"{told['state']}, as of {told['as_of'] or 'never'}{lag}; {told['dead_letters']:,} dead letters")
     views = Table("view", "state", "rows", "pending")
@@ -198,6 +202,8 @@ def list_letters(
     if as_json:
         emit_json({"dead_letters": sum(counts.values()), "by_reason": counts, "letters": found})
     else:
+        from rich.table import Table
+
         table = Table("id", "position", "reason", "type", "aggregate", "detail")
         for row in found:
             aggregate = f"{row['entity']} {row['aggregate']}" if row["entity"] else "–"
@@ -253,7 +259,9 @@ def purge(
         _each(settings, ids, every, Replayer(applier).purge, as_json, answer=False)
 
 
-def _each(settings: Settings, ids: list[int] | None, every: bool, act: Any, as_json: bool, answer: bool = True) -> None:
+def _each(
+    settings: "Settings", ids: list[int] | None, every: bool, act: Any, as_json: bool, answer: bool = True
+) -> None:
     from projector.operate.deadletters import DeadLetters
     from projector.operate.replay import NotReplayed
 
@@ -279,12 +287,13 @@ def _each(settings: Settings, ids: list[int] | None, every: bool, act: Any, as_j
 
 def _loaded() -> "tuple[Settings, Projections]":
     from projector.declare.projections import load
+    from projector.settings import read_settings
 
     settings = read_settings()
     return settings, load(settings.projections)
 
 
-def _applier(settings: Settings, projections: "Projections") -> "Applier":
+def _applier(settings: "Settings", projections: "Projections") -> "Applier":
     from projector.apply.applier import Applier
 
     return Applier(settings.writer_url, settings.group, projections, settings.unknown_events)
