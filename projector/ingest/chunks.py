@@ -137,8 +137,8 @@ class ChunkThread(AIOKafkaConsumerThread):
             start = self._next[partition]
             if state is None or not state.has_valid_position or state.position == start.offset:
                 continue
-            found = [_plain(record) for record in records.get(partition, ())]
-            size = sum(len(record.value or b"") + len(record.key or b"") for record in found)
+            found = [_plain(record) if record.headers else record for record in records.get(partition, ())]
+            size = sum(record.serialized_value_size for record in found)  # -1 for a null one
             chunk = Chunk(partition, start.stored, state.position, found)
             chunks[partition] = [Fetched(chunk, seek, size)]
             self._next[partition] = Start(state.position, state.position)

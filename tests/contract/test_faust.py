@@ -95,7 +95,7 @@ def test_our_overrides_override_something():
 
 def test_a_record_of_aiokafka_is_what_the_applier_takes():
     fields = set(ConsumerRecord.__dataclass_fields__)
-    assert {"topic", "partition", "offset", "key", "value", "headers", "timestamp"} <= fields
+    assert {"topic", "partition", "offset", "key", "value", "headers", "timestamp", "serialized_value_size"} <= fields
 
 
 class Consumer:

@@ -174,7 +174,7 @@ async def test_what_is_wrong_at_the_start_is_told_in_one_line(place):
             "PREJOIN_METRICS_PORT": {"PREJOIN_METRICS_PORT": str(taken.getsockname()[1])},
             "PREJOIN_KAFKA_BROKERS": {"PREJOIN_KAFKA_BROKERS": "127.0.0.1:1"},
             "PREJOIN_DATABASE_URL": {"PREJOIN_DATABASE_URL": "postgresql://x@127.0.0.1:1/x"},
-            "PREJOIN_DATABASE_URL is not set": {"PREJOIN_DATABASE_URL": ""},
+            "must look like postgresql://": {"PREJOIN_DATABASE_URL": "mysql://x"},
         }
         ends = {named: place.start(**settings) for named, settings in wrong.items()}
         for named, worker in ends.items():
