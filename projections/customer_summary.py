@@ -18,7 +18,8 @@ customer_orders = Rollup(
         "cancelled_orders": count(where=o.status == "cancelled"),
         "captured": total(o.paid_amount),
         "refunded": total(o.refunded_amount),
-        "loyalty_points": total(cast(func.floor(o.total / 10), WholeNumber), where=o.status != "cancelled"),
+        # div, which is exact: a quotient is rounded to the scale of a very large total, and floor comes too late
+        "loyalty_points": total(cast(func.div(o.total, 10), WholeNumber), where=o.status != "cancelled"),
         "first_order_at": least(o.placed_at),
         "last_order_at": greatest(o.placed_at),
     },
