@@ -16,6 +16,7 @@ Row = tuple[Any, ...]
 POOL_SIZE = 8
 WAITING = 500  # requests that may wait for a connection; more are refused at once
 SECONDS_FOR_A_CONNECTION = 5.0
+SECONDS_OF_TRYING = 2.0
 TOO_LONG = "the database took more than 10 s; ask for fewer rows, or filter and sort by indexed columns"
 # The role has these by default too; a session that could set them off would still hold no right to write.
 SESSION = "-c default_transaction_read_only=on -c statement_timeout=10000"
@@ -31,6 +32,8 @@ class Database:
             max_size=POOL_SIZE,
             max_waiting=WAITING,
             timeout=SECONDS_FOR_A_CONNECTION,
+            # then the next request tries anew: the pool's own pauses grow to minutes
+            reconnect_timeout=SECONDS_OF_TRYING,
             open=False,
             name="prejoin-api",
             kwargs={

@@ -72,3 +72,12 @@ async def pages(
         if not page["has_more"]:
             return found
         cursor = {"cursor": page["next_cursor"]}
+
+
+def applied(shop: World, topic: str, partition: int, following: int) -> None:
+    """Say that all offsets before `following` are applied."""
+    shop.execute(
+        "INSERT INTO positions (topic, partition, next) VALUES (%s, %s, %s)"
+        " ON CONFLICT (topic, partition) DO UPDATE SET next = excluded.next",
+        topic, partition, following,
+    )  # fmt: skip

@@ -1,0 +1,97 @@
+"""The read API while its database switches, breaks off, is slow, is gone, or is not ready."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import psycopg
+import pytest
+from psycopg import sql
+
+from read_api.app import create_app
+from read_api.database import Database
+from read_api.problems import Problem
+from tests.api import api, fill, running, served_world, settings_of
+from tests.world import World, clear
+
+
+@pytest.fixture(scope="module")
+def shop(database_url: str, read_database_url: str) -> Iterator[World]:
+    with served_world(database_url, read_database_url) as made:
+        yield made
+
+
+@pytest.fixture
+async def client(shop: World, read_database_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    clear(shop)
+    shop.execute("UPDATE projection_group SET as_of = NULL")
+    async with api(shop, read_database_url) as made:
+        yield made
+
+
+async def test_a_switch_to_another_generation_is_followed_at_once(shop: World, client: httpx.AsyncClient) -> None:
+    fill(shop, "product_sales", [{"product_id": "old"}])
+    assert [r["product_id"] for r in (await client.get("/v1/products")).json()["data"]] == ["old"]
+    with shop.connect() as connection, connection.transaction():
+        views = f'"{shop.group}_views"'
+        connection.execute(f"CREATE TABLE {views}.product_sales__g2 (LIKE {views}.product_sales__g1)")
+        connection.execute("INSERT INTO product_sales__g2 (product_id) VALUES ('new')")
+        connection.execute("GRANT SELECT ON product_sales__g2 TO PUBLIC")
+        connection.execute("UPDATE served SET generation = 2 WHERE relation = 'product_sales'")
+    assert [r["product_id"] for r in (await client.get("/v1/products")).json()["data"]] == ["new"]
+    with shop.connect() as connection, connection.transaction():
+        connection.execute("UPDATE served SET generation = 1 WHERE relation = 'product_sales'")
+        connection.execute("DROP TABLE product_sales__g2")
+    assert [r["product_id"] for r in (await client.get("/v1/products")).json()["data"]] == ["old"]
+
+
+async def test_sessions_that_postgres_closed_cost_no_error(
+    shop: World, client: httpx.AsyncClient, read_database_url: str
+) -> None:
+    await asyncio.gather(*(client.get("/v1/orders") for _ in range(20)))
+    with psycopg.connect(read_database_url, autocommit=True) as reader:
+        ended = reader.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE application_name = 'prejoin-api' AND usename = current_user"
+        ).fetchall()
+    assert ended
+    answers = await asyncio.gather(*(client.get("/v1/orders") for _ in range(20)))
+    assert {answer.status_code for answer in answers} == {200}
+
+
+async def test_what_takes_too_long_is_unavailable(shop: World, read_database_url: str) -> None:
+    database = Database(read_database_url, shop.group)
+    async with database.running():
+        await database.all("SELECT set_config('statement_timeout', '10', false)")
+        with pytest.raises(Problem, match="took more than") as raised:
+            await database.all("SELECT pg_sleep(5)")
+    assert raised.value.status == 503
+
+
+async def test_a_database_that_is_gone_is_unavailable_and_comes_back(
+    shop: World, read_database_url: str, database_url: str
+) -> None:
+    role = sql.Identifier(psycopg.conninfo.conninfo_to_dict(read_database_url)["user"])  # type: ignore[arg-type]
+    with psycopg.connect(database_url, autocommit=True) as writer:
+        writer.execute(sql.SQL("ALTER ROLE {} NOLOGIN").format(role))
+        try:
+            async with api(shop, read_database_url) as client:  # it starts without
+                answers = await asyncio.gather(*(client.get(path) for path in ("/v1/orders", "/readyz", "/v1/status")))
+                for answer in answers:
+                    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+                    assert "127.0.0.1" not in answer.text
+                assert (await client.get("/livez")).status_code == 200
+                writer.execute(sql.SQL("ALTER ROLE {} LOGIN").format(role))
+                async with asyncio.timeout(20):
+                    while (await client.get("/v1/orders")).status_code != 200:  # noqa: ASYNC110
+                        await asyncio.sleep(0.05)
+        finally:
+            writer.execute(sql.SQL("ALTER ROLE {} LOGIN").format(role))
+
+
+async def test_a_database_without_our_tables_is_unavailable(read_database_url: str, shop: World) -> None:
+    settings = settings_of(shop, read_database_url).model_copy(update={"group": "nobody"})
+    async with running(create_app(settings)) as client:
+        for path in ("/v1/orders", "/v1/orders/o1", "/v1/status", "/readyz"):
+            answer = await client.get(path)
+            assert (answer.status_code, answer.json()["type"]) == (503, "urn:prejoin:not-migrated")

@@ -1,0 +1,101 @@
+"""`prejoin api` as its user meets it: it serves, it stops, and it says in one line why it cannot start."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from tests.api import served_world
+from tests.world import World
+
+COMMAND = [sys.executable, "-m", "projector.cli", "api"]
+
+
+@pytest.fixture(scope="module")
+def shop(database_url: str, read_database_url: str) -> Iterator[World]:
+    with served_world(database_url, read_database_url) as made:
+        yield made
+
+
+@pytest.fixture
+def environment(shop: World, read_database_url: str) -> dict[str, str]:
+    settings = {"READ_DATABASE_URL": read_database_url, "GROUP": shop.group, "API_PORT": "0"}
+    others = {name: value for name, value in os.environ.items() if not name.startswith("PREJOIN_")}
+    return others | {f"PREJOIN_{name}": value for name, value in settings.items()}
+
+
+@contextmanager
+def serving(environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The process and its address."""
+    with subprocess.Popen(COMMAND, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            said = process.stderr.readline()
+            address = re.search(r"http://127\.0\.0\.1:[0-9]+", said)
+            assert address, said
+            yield process, address[0]
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_it_serves_until_a_signal_and_then_stops_cleanly(
+    environment: dict[str, str], how: signal.Signals, code: int
+) -> None:
+    with serving(environment) as (process, address):
+        with httpx.Client(base_url=address) as client:
+            assert client.get("/readyz").json() == {"status": "ready"}
+            assert client.get("/v1/orders").json()["data"] == []
+            assert client.head("/v1/orders").headers["cache-control"] == "no-cache"
+            assert client.get("/v1/orders?status=" + "x" * 40_000).status_code == 414
+        process.send_signal(how)
+        assert process.wait(15) == code
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
+
+
+def refusal(environment: dict[str, str], **settings: str) -> str:
+    """What it says when it does not start: one line."""
+    ended = subprocess.run(COMMAND, env=environment | settings, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert len(ended.stderr.splitlines()) == 1, ended.stderr
+    return ended.stderr
+
+
+def test_a_port_in_use_is_named(environment: dict[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        said = refusal(environment, PREJOIN_API_PORT=port)
+    assert "PREJOIN_API_PORT" in said
+    assert port in said
+
+
+def test_it_does_not_listen_to_others_unless_told_so(environment: dict[str, str]) -> None:
+    assert "PREJOIN_API_OPEN" in refusal(environment, PREJOIN_API_HOST="0.0.0.0")
+    with serving(environment | {"PREJOIN_API_OPEN": "true"}) as (_, address):
+        assert httpx.get(f"{address}/livez").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("PREJOIN_READ_DATABASE_URL", "postgresql://reader:hidden@127.0.0.1:1/x", "PREJOIN_READ_DATABASE_URL"),
+        ("PREJOIN_READ_DATABASE_URL", "", "PREJOIN_READ_DATABASE_URL"),
+        ("PREJOIN_GROUP", "nobody", "prejoin migrate"),
+        ("PREJOIN_API_HOST", "192.0.2.1", "PREJOIN_API_OPEN"),
+        ("PREJOIN_API_HOST", "no.such.host.invalid", "PREJOIN_API_HOST"),
+        ("PREJOIN_API_PORT", "70000", "PREJOIN_API_PORT"),
+        ("PREJOIN_PROJECTIONS", "no_such_package", "no_such_package"),
+    ],
+)
+def test_what_is_wrong_is_named_in_one_line(environment: dict[str, str], name: str, value: str, said: str) -> None:
+    message = refusal(environment, **{name: value})
+    assert said in message
+    assert "hidden" not in message
