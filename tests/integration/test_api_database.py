@@ -59,10 +59,12 @@ async def test_sessions_that_postgres_closed_cost_no_error(
     assert {answer.status_code for answer in answers} == {200}
 
 
-async def test_what_takes_too_long_is_unavailable(shop: World, read_database_url: str) -> None:
+async def test_what_takes_too_long_is_unavailable(
+    shop: World, read_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("read_api.database.SESSION", "-c statement_timeout=10")
     database = Database(read_database_url, shop.group)
     async with database.running():
-        await database.all("SELECT set_config('statement_timeout', '10', false)")
         with pytest.raises(Problem, match="took more than") as raised:
             await database.all("SELECT pg_sleep(5)")
     assert raised.value.status == 503
