@@ -29,7 +29,8 @@ bench: $(SETUP) ## measure the applier against COPY; options: make bench ARGS="-
 	@$(BIN)/python bench/applier.py $(ARGS)
 
 clean: ## remove .venv, caches, and the embedded servers' data and downloads
-	@if [ -x $(BIN)/prejoin ]; then $(BIN)/prejoin stack down; fi
+	@for root in .prejoin/stack .prejoin/demo; do \
+		if [ -x $(BIN)/prejoin ] && [ -d $$root ]; then $(BIN)/prejoin stack down --root $$root; fi; done
 	rm -rf .venv .prejoin .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
