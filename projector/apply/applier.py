@@ -26,7 +26,8 @@ from projector.store.names import generation_name
 
 WINDOW = 1_000  # records by which a worker judges whether most of what arrives is bad (CONTRACT, section 7)
 _OPEN = """
-SELECT (SELECT declarations FROM projection_group), (SELECT jsonb_object_agg(relation, generation) FROM served),
+SELECT (SELECT declarations FROM projection_group),
+       (SELECT coalesce(jsonb_object_agg(relation, generation), '{}') FROM served),
        EXISTS (SELECT FROM journals)
 """
 # What Postgres says of data that it cannot take: one record is at fault, and bisecting finds it.
@@ -121,7 +122,7 @@ class Applier:
                 "newer release, and stop what runs an older one"
             )
         if self._plan is None or self._plan.served != served:
-            self._plan = Plan(self._projections, served or {})
+            self._plan = Plan(self._projections, served)
         return self._plan, any_journal
 
     def _load(self, cursor: psycopg.Cursor[Any], incoming: Iterable[Incoming], any_journal: bool) -> Aggregates:

@@ -63,7 +63,7 @@ class Closes(Applies, Protocol):
 
 
 def run(settings: Settings) -> None:
-    """Run a worker until SIGTERM or SIGINT; raises PrejoinError for each reason to leave with exit code 2."""
+    """Run a worker until SIGTERM, or SIGINT (KeyboardInterrupt then); raises PrejoinError for each reason to leave."""
     projections = load(settings.projections)
     brokers = settings.brokers
     check_migrated(settings, projections)
@@ -71,7 +71,10 @@ def run(settings: Settings) -> None:
     applier = Applier(
         settings.writer_url, settings.group, projections, settings.unknown_events, settings.dead_letter_limit
     )
-    asyncio.run(Worker(settings, projections.topics, brokers, applier).run())
+    worker = Worker(settings, projections.topics, brokers, applier)
+    asyncio.run(worker.run())
+    if worker.interrupted:
+        raise KeyboardInterrupt  # stopped as cleanly, but a shell script shall see that it was Ctrl-C
 
 
 def check_migrated(settings: Settings, projections: Projections) -> None:
@@ -99,13 +102,14 @@ class Worker:
         self._broker = Broker(brokers)
         self._ledger = Ledger(settings.writer_url, settings.group, self.name)
         self._app: ChunkApp | None = None
+        self.interrupted = False
 
     async def run(self) -> None:
         """Work until told to stop. Raises the PrejoinError that it had to leave for."""
         self._loop = asyncio.get_running_loop()
         self._stop, self._failure = asyncio.Event(), self._loop.create_future()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, self._stop.set)
+        self._loop.add_signal_handler(signal.SIGTERM, self._stop.set)
+        self._loop.add_signal_handler(signal.SIGINT, self._interrupt)
         await self._broker.connect()
         try:
             with tempfile.TemporaryDirectory(prefix="prejoin-worker-") as datadir:
@@ -240,6 +244,10 @@ class Worker:
             self.fail(error)
         except kafka.PASSING as error:
             log.warning("out of range, to be asked again", action="out_of_range", error=type(error).__name__)
+
+    def _interrupt(self) -> None:
+        self.interrupted = True
+        self._stop.set()
 
     def fail(self, error: PrejoinError) -> None:
         """See `Host`."""
