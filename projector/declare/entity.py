@@ -1,5 +1,6 @@
 """`Entity`: the current state of one kind of aggregate, folded from its events into a row."""
 
+import hashlib
 import inspect
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -81,7 +82,12 @@ class Entity(Generic[S]):
 
     def rows(self, child: str) -> Columns:
         """The columns of a child table."""
-        return Columns(next(c.table for c in self.children if c.name == child), self.problems)
+        for each in self.children:
+            if each.name == child:
+                return Columns(each.table, self.problems)
+        there = ", ".join(each.name for each in self.children) or "none"
+        self.problems.append(f"{self.name}: has no child table {child!r}; there are: {there}")
+        return Columns(Table(f"{self.name}__{child}", MetaData()), [])
 
     def on(self, contract: type[Any]) -> Callable[[Fold], Fold]:
         """Declare the fold of one event: `(state, event) -> state`, pure, with both parameters annotated.
@@ -145,10 +151,16 @@ def _table(
         if "." in column:
             continue
         if column in table.c:
-            Index(f"ix_{name}_{column}", table.c[column])
+            Index(_index_name(name, column), table.c[column])
         else:
             problems.append(f"{name}: no column {column!r} to index")
     return table
+
+
+def _index_name(table: str, column: str) -> str:
+    """A name that Postgres does not cut off, which it would do at 63 characters."""
+    name = f"ix_{table}_{column}"
+    return name if len(name) <= 63 else f"{name[:50]}_{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
 def _child(parent: Entity[Any], name: str, state: type[State], indexes: Sequence[str]) -> Child:

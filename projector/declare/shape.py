@@ -10,11 +10,37 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Select, Table
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList, Over, TextClause
-from sqlalchemy.sql.functions import coalesce
+from sqlalchemy.sql.functions import FunctionElement, coalesce
 from sqlalchemy.sql.selectable import CTE, Alias, CompoundSelect, Exists, FromClause, Join, ScalarSelect, Subquery
 
 from projector.declare.sql import output
 from projector.errors import DeclarationError
+
+_VOLATILE = frozenset(
+    [
+        "now",
+        "current_date",
+        "current_time",
+        "current_timestamp",
+        "localtime",
+        "localtimestamp",
+        "clock_timestamp",
+        "statement_timestamp",
+        "transaction_timestamp",
+        "timeofday",
+        "age",
+        "sysdate",
+        "random",
+        "random_normal",
+        "gen_random_uuid",
+        "uuidv4",
+        "uuidv7",
+        "nextval",
+        "user",
+        "current_user",
+        "session_user",
+    ]
+)
 
 
 class Unsupported(DeclarationError):
@@ -112,6 +138,8 @@ def _refuse_parts(parts: Iterable[Any]) -> None:
                 raise Unsupported("window functions are not supported: use a grouped subquery")
             if isinstance(element, ScalarSelect | Exists | CTE):
                 raise Unsupported("subqueries inside expressions are not supported: join a grouped subquery")
+            if isinstance(element, FunctionElement) and getattr(element, "name", "").lower() in _VOLATILE:
+                raise Unsupported(f"{element.name}() is not supported: nothing in a view may come from clock or chance")
             if isinstance(element, TextClause):
                 raise Unsupported("text() is not supported: use SQLAlchemy's columns and functions")
 

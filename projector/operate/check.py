@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import psycopg
-from sqlalchemy import Text
+from sqlalchemy import Table, Text
 from sqlalchemy.types import TypeEngine
 
 from projector.apply.refresh import restricted
@@ -33,8 +33,9 @@ def problems(name: str) -> tuple[Projections, list[str]]:
         found += _unhandled(projections)
     for name_ in [*(e.name for e in projections.entities), *(r.name for r in projections.relations)]:
         found += _names(name_)
+    stored = [r.table for r in projections.relations if r.stored]
     for relation in projections.relations:
-        found += _relation(relation)
+        found += _relation(relation, stored)
     return projections, list(dict.fromkeys(found))
 
 
@@ -63,7 +64,7 @@ def _unhandled(projections: Projections) -> list[str]:
     return found
 
 
-def _relation(relation: Relation) -> list[str]:
+def _relation(relation: Relation, stored: list[Table]) -> list[str]:
     if relation.problems:
         return []  # told already; what follows needs a sound table
     found = []
@@ -78,7 +79,7 @@ def _relation(relation: Relation) -> list[str]:
                 [] if relation.source.stored else [f"{relation.name}: its source is virtual; give it a stored view"]
             )
         elif isinstance(relation, View) and relation.virtual:
-            found += _virtual(relation)
+            found += _virtual(relation, stored)
         elif isinstance(relation, View):
             routes_of(relation)
             restricted(relation, among_keys)
@@ -89,11 +90,14 @@ def _relation(relation: Relation) -> list[str]:
     return found
 
 
-def _virtual(view: View) -> list[str]:
+def _virtual(view: View, stored: list[Table]) -> list[str]:
     nodes = shape_of(view.query).nodes
-    if len(nodes) == 1 and nodes[0].table is not None and not view.query._group_by_clauses:
+    over = [node.element for node in nodes]
+    if len(over) == 1 and any(over[0] is table for table in stored) and not view.query._group_by_clauses:
         return []
-    return [f"{view.name}: a virtual view computes over the rows of one other view; drop virtual=True to join or group"]
+    return [
+        f"{view.name}: a virtual view computes over the rows of one stored view; drop virtual=True to join or group"
+    ]
 
 
 def _is_object(kind: TypeEngine[Any]) -> bool:

@@ -22,7 +22,13 @@ def relation_digests(projections: Projections) -> dict[str, str]:
         upstream = [digests[by_table[id(t)]] for t in reads(relation) if id(t) in by_table]
         columns = [f"{c.name} {c.type!r}" for c in relation.table.c]
         digests[relation.name] = _digest(
-            relation.name, str(relation.version), *relation.key, plain(relation.query), *columns, *upstream
+            relation.name,
+            str(relation.version),
+            str(relation.stored),
+            *relation.key,
+            plain(relation.query),
+            *columns,
+            *upstream,
         )
     return digests
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Column, Connection, Table, inspect, literal
+from sqlalchemy.dialects import postgresql
 
 from projector.declare.entity import Entity
 from projector.declare.sql import plain, quoted, type_name
@@ -48,7 +49,7 @@ def _alter(connection: Connection, schema: str, table: Table, defaults: dict[str
 
 
 def _column(column: Column[Any], name: str, defaults: dict[str, Any]) -> str:
-    kind = f"{quoted(column.name)} {plain(column.type)}"  # type: ignore[arg-type]
+    kind = f"{quoted(column.name)} {column.type.compile(dialect=postgresql.dialect())}"  # type: ignore[no-untyped-call]
     if column.nullable:
         return kind
     if column.name not in defaults:
@@ -65,7 +66,11 @@ def _defaults(state: type[Any]) -> dict[str, Any]:
 
 def _index(connection: Connection, schema: str, table: Table) -> list[str]:
     have = {index["name"] for index in inspect(connection).get_indexes(table.name, schema)}
-    missing = [index for index in sorted(table.indexes, key=lambda i: str(i.name)) if index.name not in have]
-    for index in missing:
-        connection.exec_driver_sql(index_ddl(index))
-    return [f"create index {index.name}" for index in missing]
+    declared = {str(index.name): index for index in table.indexes}
+    gone = sorted(name for name in have - declared.keys() if name is not None and name.startswith("ix_"))
+    for name in gone:
+        connection.exec_driver_sql(f"DROP INDEX {quoted(schema)}.{quoted(name)}")
+    missing = sorted(declared.keys() - have)
+    for name in missing:
+        connection.exec_driver_sql(index_ddl(declared[name]))
+    return [*(f"drop index {name}" for name in gone), *(f"create index {name}" for name in missing)]

@@ -2,14 +2,17 @@
 
 from pathlib import Path
 
+import psycopg
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import Connection, inspect, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from projector.declare.projections import Projections
 from projector.declare.sql import plain, quoted
 from projector.declare.view import Relation, View
+from projector.errors import OutOfDate, PrejoinError
 from projector.store import definitions
 from projector.store.connect import engine, unreachable
 from projector.store.entity_tables import bring_along
@@ -17,10 +20,15 @@ from projector.store.locks import LOCK
 from projector.store.names import generation_name, generation_table, schemas
 from projector.store.roles import grant_reading
 
+POSTGRES = 18
 _BUILT = text("INSERT INTO generations (relation, generation, version, digest, state) VALUES (:r, :g, :v, :d, 'live')")
 _SERVE = text(
     "INSERT INTO served VALUES (:r, :g) ON CONFLICT (relation) DO UPDATE SET generation = excluded.generation"
 )
+_UNSERVE = text("DELETE FROM served WHERE relation = :r")
+_DROPPED = text("DELETE FROM generations WHERE relation = :r AND generation = :g")
+_NOT_PENDING = text("DELETE FROM pending WHERE relation = :r AND generation = :g")
+_INDEXES = text("SELECT indexname FROM pg_indexes WHERE schemaname = :schema AND indexname LIKE 'ix\\_%'")
 _KIND = text("SELECT relkind FROM pg_class WHERE oid = to_regclass(:t)")
 
 
@@ -35,11 +43,20 @@ def migrate(url: str, read_url: str | None, group: str, projections: Projections
         connection = database.connect()
     except OperationalError as error:
         raise unreachable("PREJOIN_DATABASE_URL", url, error.orig or error) from None
-    with connection, connection.begin() as transaction:
-        done = _Migration(connection, group, projections).run(read_url)
-        if dry_run:
-            transaction.rollback()
-    database.dispose()
+    try:
+        with connection, connection.begin() as transaction:
+            done = _Migration(connection, group, projections).run(read_url)
+            if dry_run:
+                transaction.rollback()
+    except DBAPIError as error:
+        if not isinstance(error.orig, psycopg.errors.InsufficientPrivilege | psycopg.errors.ReadOnlySqlTransaction):
+            raise
+        raise PrejoinError(
+            f"the role of PREJOIN_DATABASE_URL may not do this ({error.orig.diag.message_primary}): give the writer "
+            "a database of its own, on a server that is not read-only"
+        ) from None
+    finally:
+        database.dispose()
     return done
 
 
@@ -49,6 +66,9 @@ class _Migration:
         self.done: list[str] = []
 
     def run(self, read_url: str | None) -> list[str]:
+        version = self.connection.exec_driver_sql("SHOW server_version").scalar() or ""
+        if int(version.split(".")[0].split()[0]) < POSTGRES:
+            raise PrejoinError(f"Postgres is {version}: Prejoin needs {POSTGRES} or newer, for RETURNING old and new")
         self.connection.exec_driver_sql(LOCK, {"group": self.group})
         self._schemas()
         self._engine_tables()
@@ -76,7 +96,10 @@ class _Migration:
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         config.attributes["connection"] = self.connection
         before = self._revision()
-        command.upgrade(config, "head")
+        try:
+            command.upgrade(config, "head")
+        except CommandError:
+            raise OutOfDate(f"group {self.group} was migrated by a newer release of Prejoin: run that one") from None
         if (after := self._revision()) != before:
             self.done.append(f"the engine's tables: {before or 'none'} → {after}")
 
@@ -99,17 +122,14 @@ class _Migration:
             if digest != digests[relation.name]:
                 served[relation.name] = generation + 1
                 self._build(relation, served, digests[relation.name])
-        for name in [
-            n
-            for r in reversed(self.projections.relations)
-            for n in [r.name]
-            if before.get(n, (served[n],))[0] != served[n]
-        ]:
-            self._drop(self.projections.relation(name), before[name][0])
-        for name in before.keys() - served.keys():
-            self._forget(name, before[name][0])
-        for relation in self.projections.relations:
-            self._indexes(relation, served)
+        for name in reversed(list(before)):
+            if name not in served:
+                self._drop(name, before[name][0])
+                self.connection.execute(_UNSERVE, {"r": name})
+                self.done.append(f"drop {name}, which is no longer declared")
+            elif before[name][0] != served[name]:
+                self._drop(name, before[name][0])
+        self._indexes(served)
         return served
 
     def _build(self, relation: Relation, served: dict[str, int], digest: str) -> None:
@@ -129,29 +149,26 @@ class _Migration:
         self.connection.execute(_SERVE, values)
         self.done.append(f"build {relation.name}, version {relation.version}, generation {generation}")
 
-    def _indexes(self, relation: Relation, served: dict[str, int]) -> None:
-        base = None
-        if isinstance(relation, View) and relation.virtual:
-            over = next(r for r in self.projections.relations if r.table is relation.query.get_final_froms()[0])
-            base = (over, served[over.name])
+    def _indexes(self, served: dict[str, int]) -> None:
+        """Make the declared indexes, and drop those that were declared before: each costs every write."""
+        wanted: dict[str, str] = {}
+        for relation in self.projections.relations:
+            base = None
+            if isinstance(relation, View) and relation.virtual:
+                over = next(r for r in self.projections.relations if r.table is relation.query.get_final_froms()[0])
+                base = (over, served[over.name])
+            wanted |= definitions.relation_indexes(relation, served[relation.name], base)
         schema = schemas(self.group)[2]
-        for name, ddl in definitions.relation_indexes(relation, served[relation.name], base).items():
-            if not self.connection.execute(
-                text("SELECT to_regclass(:name)"), {"name": f'"{schema}"."{name}"'}
-            ).scalar():
-                self._sql(ddl)
+        there = set(self.connection.execute(_INDEXES, {"schema": schema}).scalars())
+        for name in sorted(there - wanted.keys()):
+            self._sql(f"DROP INDEX {quoted(schema)}.{quoted(name)}")
+            self.done.append(f"drop index {name}")
+        for name in sorted(wanted.keys() - there):
+            self._sql(wanted[name])
 
-    def _drop(self, relation: Relation, generation: int) -> None:
-        kind = "VIEW" if isinstance(relation, View) and relation.virtual else "TABLE"
-        self._sql(f"DROP {kind} IF EXISTS {quoted(generation_name(relation.name, generation))} CASCADE")
-        values = {"r": relation.name, "g": generation}
-        for table in ("generations", "pending"):
-            self.connection.execute(text(f"DELETE FROM {table} WHERE relation = :r AND generation = :g"), values)
-
-    def _forget(self, name: str, generation: int) -> None:
+    def _drop(self, name: str, generation: int) -> None:
         table = quoted(generation_name(name, generation))
-        kind = self.connection.execute(_KIND, {"t": table}).scalar()
+        kind = self.connection.execute(_KIND, {"t": table}).scalar()  # what it is, not what is declared now
         self._sql(f"DROP {'VIEW' if kind == 'v' else 'TABLE'} IF EXISTS {table} CASCADE")
-        for engine_table in ("generations", "pending", "served"):
-            self.connection.execute(text(f"DELETE FROM {engine_table} WHERE relation = :r"), {"r": name})
-        self.done.append(f"drop {name}, which is no longer declared")
+        self.connection.execute(_DROPPED, {"r": name, "g": generation})
+        self.connection.execute(_NOT_PENDING, {"r": name, "g": generation})
