@@ -7,6 +7,8 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
+from starlette.routing import Match, Route
+from starlette.types import Scope
 
 from projector.declare.projections import load
 from projector.settings import Settings, read_settings
@@ -55,9 +57,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
+class _Route(Route):
+    """A plain route: `document` describes it, from the views' columns, and it skips what FastAPI does per parameter."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        match, found = super().matches(scope)
+        return match, {**found, "route": self} if match is not Match.NONE else found
+
+
 def _get(app: FastAPI, path: str, handler: Handler) -> None:
-    """Routes are told by `document`, from the views' columns, not by FastAPI from signatures."""
-    app.add_api_route(path, handler, methods=["GET", "HEAD"], include_in_schema=False, response_model=None)
+    """Add a route for GET, and with it HEAD."""
+    app.router.routes.append(_Route(path, handler, methods=["GET"]))
 
 
 def _route_services(app: FastAPI, health: Health, metrics: Metrics) -> None:
