@@ -86,7 +86,7 @@ class Entity(Generic[S]):
             if each.name == child:
                 return Columns(each.table, self.problems)
         there = ", ".join(each.name for each in self.children) or "none"
-        self.problems.append(f"{self.name}: has no child table {child!r}; there are: {there}")
+        self.problems.append(f"{self.name} has no child {child!r}; it has: {there}")
         return Columns(Table(f"{self.name}__{child}", MetaData()), [])
 
     def on(self, contract: type[Any]) -> Callable[[Fold], Fold]:

@@ -34,6 +34,20 @@ SETTINGS = {
 INITDB = ["--username", SUPERUSER, "--auth=scram-sha-256", "--encoding=UTF8", "--no-instructions"]
 LOCALE = ["--locale-provider=builtin", "--locale=C", "--builtin-locale=C.UTF-8"]
 
+# Every role may take advisory locks (the writer's, too), make large objects and log messages: but none shall.
+_WRITER_ALONE = """
+DO $$
+DECLARE f regprocedure;
+BEGIN
+  FOR f IN SELECT oid FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace
+    AND proname ~ '^(pg_(try_)?advisory_|lo_|pg_logical_emit_message|lowrite|loread)'
+  LOOP
+    EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO prejoin', f);
+  END LOOP;
+END $$
+"""
+
 
 class Postgres:
     """One embedded server: its data and log live under `root`, its passwords in `root/passwords.json`."""
@@ -151,3 +165,5 @@ class Postgres:
             if not connection.execute("SELECT FROM pg_database WHERE datname = %s", [DATABASE]).rowcount:
                 connection.execute(SQL("CREATE DATABASE {} OWNER {}").format(database, role))
             connection.execute(SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC").format(database))
+        with psycopg.connect(self.url(SUPERUSER, DATABASE), autocommit=True) as connection:
+            connection.execute(_WRITER_ALONE)

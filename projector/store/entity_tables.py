@@ -3,7 +3,7 @@
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, Connection, Table, inspect, literal
+from sqlalchemy import Column, Connection, Table, Text, inspect, literal
 from sqlalchemy.dialects import postgresql
 
 from projector.declare.entity import Entity
@@ -54,7 +54,14 @@ def _column(column: Column[Any], name: str, defaults: dict[str, Any]) -> str:
         return kind
     if column.name not in defaults:
         raise OutOfDate(f"{name} is new and rows folded before have none: give the field a default, or `| None`")
-    return f"{kind} NOT NULL DEFAULT {plain(literal(defaults[column.name], column.type))}"
+    return f"{kind} NOT NULL DEFAULT {_literal(defaults[column.name], column)}"
+
+
+def _literal(value: Any, column: Column[Any]) -> str:
+    """DDL takes no parameters; these values come from declarations, never from data."""
+    if isinstance(column.type, postgresql.JSONB):
+        return plain(literal(msgspec.json.encode(value).decode(), Text()))
+    return plain(literal(value, column.type))
 
 
 def _defaults(state: type[Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """`prejoin migrate`: schemas, the engine's tables, entity and view tables, the reading role. One transaction."""
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 from alembic import command
@@ -52,8 +53,9 @@ def migrate(url: str, read_url: str | None, group: str, projections: Projections
         if not isinstance(error.orig, psycopg.errors.InsufficientPrivilege | psycopg.errors.ReadOnlySqlTransaction):
             raise
         raise PrejoinError(
-            f"the role of PREJOIN_DATABASE_URL may not do this ({error.orig.diag.message_primary}): give the writer "
-            "a database of its own, on a server that is not read-only"
+            f"PREJOIN_DATABASE_URL's role {urlsplit(url).username} may not do this "
+            f"({error.orig.diag.message_primary}): give the writer a database of its own, "
+            "on a server that is not read-only"
         ) from None
     finally:
         database.dispose()
@@ -99,7 +101,9 @@ class _Migration:
         try:
             command.upgrade(config, "head")
         except CommandError:
-            raise OutOfDate(f"group {self.group} was migrated by a newer release of Prejoin: run that one") from None
+            raise OutOfDate(
+                f"group {self.group} is at migration {before}, which this release does not know: run the newer one"
+            ) from None
         if (after := self._revision()) != before:
             self.done.append(f"the engine's tables: {before or 'none'} → {after}")
 
