@@ -76,7 +76,8 @@ class World:
         return generation_name(name, generation)
 
     def dead_letters(self) -> list[tuple[str, int, int, str]]:
-        return self.fetch("SELECT topic, partition, \"offset\", reason FROM dead_letters WHERE state = 'open' ORDER BY 1, 2, 3")
+        query = 'SELECT topic, partition, "offset", reason FROM dead_letters'
+        return self.fetch(f"{query} WHERE state = 'open' ORDER BY 1, 2, 3")
 
     def verify(self, *names: str, repair: bool = False) -> list[Verified]:
         with closing(Verifier(self.url, self.group, self.projections)) as verifier:
@@ -104,8 +105,9 @@ def world(url: str, name: str = "projections", read_url: str | None = None) -> I
 def clear(made: World) -> None:
     """Empty its tables, as migrate left them: quicker than another world."""
     kept = ["migrations", "projection_group", "generations", "served"]
-    query = "SELECT format('%%I.%%I', schemaname, tablename) FROM pg_tables WHERE schemaname = ANY(%s) AND tablename <> ALL(%s)"
-    made.execute("TRUNCATE " + ", ".join(name for (name,) in made.fetch(query, list(schemas(made.group)), kept)))
+    name = "format('%%I.%%I', schemaname, tablename)"
+    query = f"SELECT {name} FROM pg_tables WHERE schemaname = ANY(%s) AND tablename <> ALL(%s)"
+    made.execute("TRUNCATE " + ", ".join(table for (table,) in made.fetch(query, list(schemas(made.group)), kept)))
 
 
 def _shown(value: Any, kind: Any) -> Any:

@@ -52,7 +52,16 @@ def orders(*events: dict) -> list[Record]:
     return partitioned(events, partitions=1, binary=False)
 
 
-PLACED = cloud_event("orders.OrderPlaced", order_id="o1", customer_id="c1", product_id="p1", quantity=1, unit_price="5", currency="EUR", placed_at="2026-01-01T00:00:00Z")
+PLACED = cloud_event(
+    "orders.OrderPlaced",
+    order_id="o1",
+    customer_id="c1",
+    product_id="p1",
+    quantity=1,
+    unit_price="5",
+    currency="EUR",
+    placed_at="2026-01-01T00:00:00Z",
+)
 CANCELLED = cloud_event("orders.OrderCancelled", order_id="o1", reason="changed my mind")
 
 

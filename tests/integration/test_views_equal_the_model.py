@@ -25,7 +25,9 @@ def agree(shop: World, records: list[Record]) -> None:
         assert rows == expected[name], name
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(records=record_streams(), batch=st.sampled_from([1, 3, 5_000]))
 def test_any_small_history_in_any_order(shop: World, records: list[Record], batch: int) -> None:
     clear(shop)
