@@ -1,6 +1,5 @@
 """The applier: one batch of events, one Postgres transaction. What the engine promises happens in `_commit`."""
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -8,11 +7,13 @@ from typing import Any
 import psycopg
 
 from projector.apply import positions
-from projector.apply.aggregates import Aggregate, Verdict
-from projector.apply.batch import Chunk, FoldError, Outcome, Record, TopicPartition
+from projector.apply.aggregates import Aggregate
+from projector.apply.batch import Chunk, Outcome, Record, TopicPartition
+from projector.apply.clock import Clock
 from projector.apply.entities import EntityStore
+from projector.apply.fold import Aggregates, MostlyBad, fold_all
 from projector.apply.incoming import Decoder, Incoming, Work, cut, middle
-from projector.apply.letters import Letter, Letters, journalled
+from projector.apply.letters import journalled
 from projector.apply.plan import Plan
 from projector.apply.statistics import Statistics
 from projector.apply.window import Window
@@ -24,7 +25,6 @@ from projector.store.definitions import declarations_digest, entity_tables
 from projector.store.locks import LOCK
 from projector.store.names import generation_name
 
-WINDOW = 1_000  # records by which a worker judges whether most of what arrives is bad (CONTRACT, section 7)
 _OPEN = """
 SELECT (SELECT declarations FROM projection_group),
        (SELECT coalesce(jsonb_object_agg(relation, generation), '{}') FROM served),
@@ -32,8 +32,6 @@ SELECT (SELECT declarations FROM projection_group),
 """
 # What Postgres says of data that it cannot take: one record is at fault, and bisecting finds it.
 _BAD_DATA = (psycopg.DataError, psycopg.errors.ProgramLimitExceeded, psycopg.errors.StatementTooComplex)
-
-Aggregates = dict[tuple[str, str], Aggregate]
 
 
 class Applier:
@@ -56,22 +54,22 @@ class Applier:
         self._decoder = Decoder(projections, unknown_events)
         self._stores = {entity.name: EntityStore(entity) for entity in projections.entities}
         self._limit: float | None = dead_letter_limit
-        self._window = Window(WINDOW)
+        self._window = Window()
         self._connection: psycopg.Connection[Any] | None = None
         self._plan: Plan | None = None
         self._statistics = Statistics()
 
     def apply(self, chunks: Sequence[Chunk]) -> Outcome:
         """Apply the chunks whose partition stands where they start; see `Outcome` for what was done and refused."""
-        clock = _Clock()
+        clock = Clock()
         work = [(chunk, [self._decoder.decode(record) for record in chunk.records]) for chunk in chunks]
         clock.lap("decode")
         try:
             return self._apply(work, clock)
-        except _MostlyBad as crossed:
+        except MostlyBad as crossed:
             return self._stop_at(crossed, work, clock)
 
-    def _commit(self, work: Work, clock: "_Clock") -> Outcome:
+    def _commit(self, work: Work, clock: Clock) -> Outcome:
         outcome = Outcome()
         with self.transaction() as (cursor, plan, any_journal):
             clock.lap("lock")
@@ -79,7 +77,7 @@ class Applier:
             incoming = [each for _, its in accepted for each in its]
             aggregates = self._load(cursor, incoming, any_journal)
             clock.lap("load")
-            letters, window = self._fold(incoming, aggregates, outcome)
+            letters, window = fold_all(incoming, aggregates, self._window, self._limit, outcome)
             clock.lap("fold")
             for name, store in self._stores.items():
                 outcome.rows[name] = store.save(cursor, (a for a in aggregates.values() if a.entity.name == name))
@@ -138,20 +136,7 @@ class Applier:
                 found[name, key].journalled = True
         return found
 
-    def _fold(self, incoming: list[Incoming], aggregates: Aggregates, outcome: Outcome) -> tuple[Letters, Window]:
-        """Judge and fold each record in order. Raises _MostlyBad at the record where most of the window is bad."""
-        letters, window = Letters(), Window(WINDOW, self._window)
-        for each in incoming:
-            letter = _fold_one(each, aggregates, letters, outcome)
-            if letter is not None:
-                letters.add(letter)
-                outcome.dead_letters[letter.reason] = outcome.dead_letters.get(letter.reason, 0) + 1
-            window.add(letter is not None)
-            if self._limit is not None and window.full and window.bad > self._limit * WINDOW:
-                raise _MostlyBad(each)
-        return letters, window
-
-    def _apply(self, work: Work, clock: "_Clock") -> Outcome:
+    def _apply(self, work: Work, clock: Clock) -> Outcome:
         """Commit; where Postgres refuses the data of one record, find it by halves and make it a dead letter."""
         try:
             return self._commit(work, clock)
@@ -164,10 +149,10 @@ class Applier:
                 return self._commit(work, clock)
             first, second = cut(work, middle(records))
             outcome = self._apply(first, clock)
-            outcome.add(self._apply(second, _Clock()))
+            outcome.add(self._apply(second, Clock()))
             return outcome
 
-    def _stop_at(self, crossed: "_MostlyBad", work: Work, clock: "_Clock") -> Outcome:
+    def _stop_at(self, crossed: MostlyBad, work: Work, clock: Clock) -> Outcome:
         limit, self._limit = self._limit, None
         try:
             self._apply(cut(work, crossed.at)[0], clock)
@@ -175,8 +160,8 @@ class Applier:
             self._limit = limit
         record = crossed.at.record
         raise TooManyDeadLetters(
-            f"more than {self._limit:.0%} of the last {WINDOW:,} records were bad, the last at {record.topic}/"
-            f"{record.partition}@{record.offset} ({crossed.at.reason or 'orphan or late'}): `prejoin deadletters list` "
+            f"more than {self._limit:.0%} of the last {self._window.size:,} records were bad, the last at "
+            f"{record.topic}/{record.partition}@{record.offset} ({crossed.at.reason or 'orphan or late'}): `prejoin deadletters list` "
             "shows them; mend the producer or the contracts, or raise PREJOIN_DEAD_LETTER_LIMIT, and start again"
         )
 
@@ -221,63 +206,3 @@ class Applier:
         if self._connection is not None:
             self._connection.close()
         self._connection = None
-
-
-def _fold_one(each: Incoming, aggregates: Aggregates, letters: Letters, outcome: Outcome) -> Letter | None:
-    """Fold one record into its aggregate; returns the dead letter that it is instead, if it is one."""
-    aggregate = aggregates[each.entity.name, each.key] if each.entity is not None and each.key is not None else None
-    if each.reason is not None:
-        return Letter(each.record, each.reason, each.detail, each.type, each.sequence, aggregate)
-    if each.event is None or aggregate is None:
-        outcome.ignored += 1
-        return None
-    verdict = aggregate.judge(each.event)
-    if verdict is Verdict.DUPLICATE:
-        outcome.duplicates += 1
-    elif verdict is Verdict.NEXT:
-        if aggregate.skips(each.event):
-            letters.begin(aggregate)
-        _apply_event(aggregate, each)
-        letters.applied(aggregate, each.record)
-        outcome.applied += 1
-    else:
-        if verdict is Verdict.LATE:
-            aggregate.fill(each.event.sequence)
-        detail = {Verdict.LATE: "later events of its aggregate were applied before it"}.get(
-            verdict, "its aggregate was never created"
-        )
-        return Letter(each.record, verdict.value, detail, each.type, each.sequence, aggregate)
-    return None
-
-
-def _apply_event(aggregate: Aggregate, each: Incoming) -> None:
-    try:
-        aggregate.apply(each.event)
-    except Exception as error:
-        record = each.record
-        raise FoldError(
-            f"the fold of {each.type} into {aggregate.entity.name} raised {type(error).__name__} at {record.topic}/"
-            f"{record.partition}@{record.offset}: a bug in the fold, not in the record; mend it and start again"
-        ) from error
-
-
-class _MostlyBad(Exception):
-    """Most of the window is bad, as of this record."""
-
-    def __init__(self, at: Incoming) -> None:
-        super().__init__()
-        self.at = at
-
-
-class _Clock:
-    """Seconds by phase."""
-
-    def __init__(self) -> None:
-        self.spent: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, phase: str) -> None:
-        """Give the time since the last lap to a phase."""
-        now = time.perf_counter()
-        self.spent[phase] = self.spent.get(phase, 0.0) + now - self._last
-        self._last = now

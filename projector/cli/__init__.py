@@ -21,6 +21,7 @@ MODULES = [
     "projector.cli.run",
     "projector.cli.data",
     "projector.cli.operate",
+    "projector.cli.deadletters",
     "projector.cli.serve",
 ]
 

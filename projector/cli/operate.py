@@ -1,4 +1,4 @@
-"""What operators ask and do: migrate, check, verify, deadletters, status."""
+"""What operators ask and do: migrate, check, verify, status."""
 
 from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,12 +9,10 @@ from projector.cli.console import console, emit_json, note, progress
 from projector.errors import PrejoinError
 
 if TYPE_CHECKING:
-    from projector.apply.applier import Applier
     from projector.declare.projections import Projections
     from projector.declare.view import Relation
     from projector.settings import Settings
 
-deadletters = typer.Typer(no_args_is_help=True, help="What could not be applied, and what becomes of it.")
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 All = Annotated[bool, typer.Option("--all", help="All of them.")]
 
@@ -25,7 +23,6 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example: prejoin check --database")(check)
     app.command(epilog="Example: prejoin verify --all --repair")(verify)
     app.command(epilog="Example: prejoin status --json")(status)
-    app.add_typer(deadletters, name="deadletters")
 
 
 def migrate(
@@ -35,7 +32,7 @@ def migrate(
     """Create or upgrade the schema: the engine's tables, entities, views, the reading role."""
     from projector.store.migrate import migrate as run
 
-    settings, projections = _loaded()
+    settings, projections = loaded()
     read_url = settings.read_database_url.get_secret_value() if settings.read_database_url else None
     done = run(settings.writer_url, read_url, settings.group, projections, dry_run)
     if as_json:
@@ -82,7 +79,7 @@ def verify(
     """Compare views, row by row, with what their definitions say over the entities; exit 1 on drift."""
     from projector.operate.verify import Verified, Verifier
 
-    settings, projections = _loaded()
+    settings, projections = loaded()
     chosen = _chosen(projections, views, every)
     found: list[Verified] = []
     with closing(Verifier(settings.writer_url, settings.group, projections)) as verifier, progress("rows") as advance:
@@ -137,7 +134,7 @@ def status(as_json: Json = False) -> None:
     """Say how far each partition and view is; exit 1 while lag or pending keys are left."""
     from projector.operate.status import current_status
 
-    settings, projections = _loaded()
+    settings, projections = loaded()
     ends = _broker_ends(settings.brokers, projections.topics)
     told = current_status(settings.writer_url, settings.group, projections, ends)
     if as_json:
@@ -186,114 +183,10 @@ def _print_status(told: dict[str, Any]) -> None:
     console.print(partitions)
 
 
-@deadletters.command("list", epilog="Example: prejoin deadletters list --reason orphan")
-def list_letters(
-    reason: Annotated[str | None, typer.Option(help="Only those of this reason.")] = None,
-    topic: Annotated[str | None, typer.Option(help="Only those of this topic.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 100,
-    as_json: Json = False,
-) -> None:
-    """List the open dead letters; exit 1 while there are any."""
-    from projector.operate.deadletters import DeadLetters
-
-    settings, _ = _loaded()
-    with closing(DeadLetters(settings.writer_url, settings.group)) as letters:
-        found, counts = letters.oldest(limit, reason, topic), letters.counts()
-    if as_json:
-        emit_json({"dead_letters": sum(counts.values()), "by_reason": counts, "letters": found})
-    else:
-        from rich.table import Table
-
-        table = Table("id", "position", "reason", "type", "aggregate", "detail")
-        for row in found:
-            aggregate = f"{row['entity']} {row['aggregate']}" if row["entity"] else "–"
-            table.add_row(str(row["id"]), row["position"], row["reason"], row["type"] or "–", aggregate, row["detail"])
-        if found:
-            console.print(table)
-        note(", ".join(f"{n:,} {reason}" for reason, n in counts.items()) or "no dead letters")
-    raise typer.Exit(1 if counts else 0)
-
-
-@deadletters.command(epilog="Example: prejoin deadletters show 7")
-def show(letter: Annotated[int, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
-    """Show one dead letter with its record as it came: it may hold personal data."""
-    from projector.operate.deadletters import DeadLetters
-
-    settings, _ = _loaded()
-    with closing(DeadLetters(settings.writer_url, settings.group)) as letters:
-        row = letters.show(letter)
-    if as_json:
-        emit_json(row)
-    else:
-        for name, value in row.items():
-            typer.echo(f"{name}: {value}")
-
-
-@deadletters.command(epilog="Example: prejoin deadletters replay 7 8 --dry-run")
-def replay(
-    ids: Annotated[list[int] | None, typer.Argument(metavar="[ID]…")] = None,
-    every: All = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would become of them, and do nothing.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Apply mended dead letters in their place; exit 1 while any is left."""
-    from projector.operate.replay import Replayer
-
-    settings, projections = _loaded()
-    with closing(_applier(settings, projections)) as applier:
-        replayer = Replayer(applier)
-        _each(settings, ids, every, lambda letter: replayer.replay(letter, dry_run), as_json)
-
-
-@deadletters.command(epilog="Example: prejoin deadletters purge 7")
-def purge(
-    ids: Annotated[list[int] | None, typer.Argument(metavar="[ID]…")] = None,
-    every: All = False,
-    as_json: Json = False,
-) -> None:
-    """Give dead letters up for good; what they hold is blanked."""
-    from projector.operate.replay import Replayer
-
-    settings, projections = _loaded()
-    with closing(_applier(settings, projections)) as applier:
-        _each(settings, ids, every, Replayer(applier).purge, as_json, answer=False)
-
-
-def _each(
-    settings: "Settings", ids: list[int] | None, every: bool, act: Any, as_json: bool, answer: bool = True
-) -> None:
-    from projector.operate.deadletters import DeadLetters
-    from projector.operate.replay import NotReplayed
-
-    if bool(ids) == every:
-        raise PrejoinError("name the dead letters by id, or say --all")
-    results = []
-    with closing(DeadLetters(settings.writer_url, settings.group)) as letters:
-        for letter in letters.ids() if every else ids or ():
-            try:
-                results.append({"id": letter, "done": True, "said": act(letter)})
-            except NotReplayed as error:
-                results.append({"id": letter, "done": False, "said": str(error)})
-        left = sum(letters.counts().values())
-    if as_json:
-        emit_json({"results": results, "dead_letters": left})
-    else:
-        for result in results:
-            note(str(result["said"]))
-        note(f"{left:,} dead letters left" if left else "no dead letters left")
-    failed = any(not result["done"] for result in results)
-    raise typer.Exit(1 if failed or (answer and left) else 0)
-
-
-def _loaded() -> "tuple[Settings, Projections]":
+def loaded() -> "tuple[Settings, Projections]":
+    """Settings and declarations, as each of these commands needs them."""
     from projector.declare.projections import load
     from projector.settings import read_settings
 
     settings = read_settings()
     return settings, load(settings.projections)
-
-
-def _applier(settings: "Settings", projections: "Projections") -> "Applier":
-    from projector.apply.applier import Applier
-
-    return Applier(settings.writer_url, settings.group, projections, settings.unknown_events)
