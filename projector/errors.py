@@ -17,5 +17,12 @@ class OutOfDate(PrejoinError):
     """The database was migrated by another release, or by other declarations, than this process has."""
 
 
+class NotMigrated(OutOfDate):
+    """The database has no tables of a group."""
+
+    def __init__(self, group: str) -> None:
+        super().__init__(f"group {group} has no tables in the database: run `prejoin migrate`")
+
+
 class TooManyDeadLetters(PrejoinError):
     """Most of what arrives is bad: going on would move a topic into the dead letters."""

@@ -19,7 +19,7 @@ from projector.apply.statistics import Statistics
 from projector.apply.window import Window
 from projector.declare.entity import Entity
 from projector.declare.projections import Projections
-from projector.errors import OutOfDate, TooManyDeadLetters
+from projector.errors import NotMigrated, OutOfDate, TooManyDeadLetters
 from projector.store.connect import connect
 from projector.store.definitions import declarations_digest, entity_tables
 from projector.store.locks import LOCK
@@ -113,7 +113,7 @@ class Applier:
         try:
             digest, served, any_journal = cursor.execute(_OPEN).fetchone() or (None, {}, False)
         except psycopg.errors.UndefinedTable:
-            raise OutOfDate(f"group {self._group} has no tables in the database: run `prejoin migrate`") from None
+            raise NotMigrated(self._group) from None
         if digest != self._digest:
             raise OutOfDate(
                 "the database was made from other declarations than this process has: run `prejoin migrate` with the "
@@ -161,8 +161,9 @@ class Applier:
         record = crossed.at.record
         raise TooManyDeadLetters(
             f"more than {self._limit:.0%} of the last {self._window.size:,} records were bad, the last at "
-            f"{record.topic}/{record.partition}@{record.offset} ({crossed.at.reason or 'orphan or late'}): `prejoin deadletters list` "
-            "shows them; mend the producer or the contracts, or raise PREJOIN_DEAD_LETTER_LIMIT, and start again"
+            f"{record.topic}/{record.partition}@{record.offset} ({crossed.at.reason or 'orphan or late'}): "
+            "`prejoin deadletters list` shows them; mend the producer or the contracts, or raise "
+            "PREJOIN_DEAD_LETTER_LIMIT, and start again"
         )
 
     def _keep_statistics(self, plan: Plan, outcome: Outcome) -> None:

@@ -135,13 +135,15 @@ def status(as_json: Json = False) -> None:
     from projector.operate.status import current_status
 
     settings, projections = loaded()
-    ends = _broker_ends(settings.brokers, projections.topics)
-    told = current_status(settings.writer_url, settings.group, projections, ends)
+    url, brokers = settings.writer_url, settings.brokers  # both are needed: the one that is missing is told first
+    ends = _broker_ends(brokers, projections.topics)
+    told = current_status(url, settings.group, projections, ends)
     if as_json:
         emit_json(told)
     else:
         _print_status(told)
-    left = any(p["lag"] for p in told["partitions"]) or any(v["pending"] for v in told["views"])
+    # where nobody knows the lag, nobody may read "nothing left"
+    left = any(p["lag"] != 0 for p in told["partitions"]) or any(v["pending"] for v in told["views"])
     raise typer.Exit(1 if left else 0)
 
 
@@ -174,13 +176,17 @@ def _print_status(told: dict[str, Any]) -> None:
     note(f"{told['state']}, as of {told['as_of'] or 'never'}{lag}; {told['dead_letters']:,} dead letters")
     views = Table("view", "state", "rows", "pending")
     for v in told["views"]:
-        views.add_row(v["view"], v["state"], f"{v['rows']:,}", f"{v['pending']:,}")
+        views.add_row(v["view"], v["state"], _known(v["rows"]), f"{v['pending']:,}")
     partitions = Table("partition", "position", "end", "lag")
     for p in told["partitions"]:
         name = f"{p['topic']}/{p['partition']}"
-        partitions.add_row(name, p["position"] or "–", f"{p['end_offset']}", f"{p['lag']}")
+        partitions.add_row(name, p["position"] or "–", _known(p["end_offset"]), _known(p["lag"]))
     console.print(views)
     console.print(partitions)
+
+
+def _known(number: int | None) -> str:
+    return "–" if number is None else f"{number:,}"
 
 
 def loaded() -> "tuple[Settings, Projections]":

@@ -19,7 +19,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponen
 from projector.apply.applier import Applier
 from projector.apply.batch import TopicPartition
 from projector.declare.projections import Projections, load
-from projector.errors import OutOfDate, PrejoinError
+from projector.errors import NotMigrated, OutOfDate, PrejoinError
 from projector.ingest import broker as kafka
 from projector.ingest import ledger as postgres
 from projector.ingest import logs
@@ -83,7 +83,7 @@ def check_migrated(settings: Settings, projections: Projections) -> None:
         try:
             row = connection.execute("SELECT declarations FROM projection_group").fetchone()
         except psycopg.errors.UndefinedTable:
-            raise OutOfDate(f"group {settings.group} has no tables in the database: run `prejoin migrate`") from None
+            raise NotMigrated(settings.group) from None
     if row is None or row[0] != declarations_digest(projections):
         raise OutOfDate(
             f"the tables of group {settings.group} were made from other declarations than {settings.projections}: "

@@ -15,7 +15,7 @@ from projector.declare.shape import Unsupported, shape_of
 from projector.declare.sql import among_keys, render, substitute
 from projector.declare.types import ListOf, MoneyByCurrency
 from projector.declare.view import Relation, Rollup, View
-from projector.errors import OutOfDate
+from projector.errors import NotMigrated, OutOfDate
 from projector.store import tables
 from projector.store.connect import connect
 from projector.store.names import generation_table
@@ -121,7 +121,7 @@ def _served(connection: psycopg.Connection[Any], group: str, projections: Projec
     try:
         served = dict(connection.execute("SELECT relation, generation FROM served").fetchall())
     except psycopg.errors.UndefinedTable:
-        raise OutOfDate(f"group {group} has no tables in the database: run `prejoin migrate`") from None
+        raise NotMigrated(group) from None
     missing = [r.name for r in projections.relations if r.name not in served]
     if missing:
         raise OutOfDate(f"{', '.join(missing)}: not in the database yet: run `prejoin migrate`")

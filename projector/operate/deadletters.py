@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from projector.errors import PrejoinError
+from projector.errors import NotMigrated, PrejoinError
 from projector.store.connect import connect
 
 _LIST = """
@@ -23,6 +23,9 @@ class DeadLetters:
 
     def __init__(self, url: str, group: str) -> None:
         self._connection: psycopg.Connection[Any] = connect(url, group, autocommit=True)
+        if self._connection.execute("SELECT to_regclass('dead_letters')").fetchone() == (None,):
+            self._connection.close()
+            raise NotMigrated(group)
         self._connection.row_factory = dict_row
 
     def oldest(self, limit: int, reason: str | None = None, topic: str | None = None) -> list[dict[str, Any]]:

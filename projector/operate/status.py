@@ -6,7 +6,7 @@ from typing import Any
 import psycopg
 
 from projector.declare.projections import Projections
-from projector.errors import OutOfDate
+from projector.errors import NotMigrated
 from projector.store.connect import connect
 from projector.store.status import SUMMARY, count_rows, report
 
@@ -20,7 +20,7 @@ def current_status(url: str, group: str, projections: Projections, ends: Ends | 
             summary = _one(connection.execute(SUMMARY).fetchone())
             rows = _one(connection.execute(count_rows(projections, summary)).fetchone())
         except psycopg.errors.UndefinedTable:
-            raise OutOfDate(f"group {group} has no tables in the database: run `prejoin migrate`") from None
+            raise NotMigrated(group) from None
     if ends is not None:
         known = {(p["topic"], p["partition"]): p for p in summary["partitions"]}
         for place in sorted(ends.keys() - known.keys()):
