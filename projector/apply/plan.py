@@ -16,6 +16,8 @@ from projector.store.names import generation_table
 
 # Keys refreshed in one transaction; more wait in `pending`, so that a huge fan-out does not hold the group's lock.
 FAN_OUT = 20_000
+# Pending keys refreshed in one transaction: live batches wait for the lock meanwhile.
+PORTION = 5_000
 
 _PEND = "INSERT INTO pending SELECT %s, %s, unnest(%s::text[]) ON CONFLICT DO NOTHING"
 _FEED = "INSERT INTO changes (revision, relation, upserted, deleted) VALUES (%s, %s, %s, %s)"
@@ -52,7 +54,7 @@ class Plan:
         touched = [a for a in aggregates if a.touched]
         return self._run(cursor, lambda route: self._values(route, touched), {})
 
-    def drain(self, cursor: psycopg.Cursor[Any], portion: int = FAN_OUT) -> list[Change]:
+    def drain(self, cursor: psycopg.Cursor[Any], portion: int = PORTION) -> list[Change]:
         """Refresh one portion of the pending keys of the first view that has any."""
         for view in self._views:
             rows = cursor.execute(_TAKE, (view.name, self.served[view.name], portion)).fetchall()
