@@ -17,7 +17,6 @@ from projector.apply.applier import Applier
 from projector.apply.batch import Chunk, FoldError, Outcome, TopicPartition
 from projector.declare import State
 from projector.errors import OutOfDate, TooManyDeadLetters
-from schemas.envelope import RawRecord
 from tests.model import Model, Record
 from tests.model.histories import CloudEvent, cloud_event
 from tests.shelf import BookAdded, book, make_books, projections, shelf
@@ -52,24 +51,24 @@ def renamed(customer: str, name: str, **envelope: Any) -> CloudEvent:
 
 
 def placed(order: str, customer: str) -> CloudEvent:
-    data = {"product_id": "p1", "quantity": 2, "unit_price": "5.00", "currency": "EUR"}
+    data: dict[str, Any] = {"product_id": "p1", "quantity": 2, "unit_price": "5.00", "currency": "EUR"}
     return cloud_event(
         "orders.OrderPlaced", order_id=order, customer_id=customer, placed_at="2026-01-01T00:00:00Z", **data
     )
 
 
-def at(offset: int, event: CloudEvent, partition: int = 0) -> RawRecord:
+def at(offset: int, event: CloudEvent, partition: int = 0) -> Record:
     topic = event["type"].partition(".")[0]
-    return RawRecord(topic, partition, offset, None, json.dumps(event).encode(), (), 0)
+    return Record(topic, partition, offset, None, json.dumps(event).encode(), (), 0)
 
 
-def chunk(start: int | None, *records: RawRecord, after: int | None = None) -> Chunk:
+def chunk(start: int | None, *records: Record, after: int | None = None) -> Chunk:
     last = records[-1]
     return Chunk(TopicPartition(*last[:2]), start, last.offset + 1 if after is None else after, records)
 
 
-def bad(offset: int) -> RawRecord:
-    return RawRecord("orders", 0, offset, None, b"no json", (), 0)
+def bad(offset: int) -> Record:
+    return Record("orders", 0, offset, None, b"no json", (), 0)
 
 
 def orders_of(shop: World) -> set[str]:
@@ -188,6 +187,11 @@ def test_two_appliers_at_once_never_leave_a_stale_join(shop: World) -> None:
 
 # Sessions that die
 
+END_THE_BLOCKED = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE application_name = 'prejoin worker' AND pid IN (SELECT pid FROM pg_locks WHERE NOT granted)
+"""
+
 
 def test_a_session_that_is_ended_midway_leaves_nothing_and_the_same_batch_goes_through_later(shop: World) -> None:
     batch = [chunk(None, at(0, placed("o0", "c1")), bad(1)), chunk(None, at(0, registered("c1")))]
@@ -199,14 +203,12 @@ def test_a_session_that_is_ended_midway_leaves_nothing_and_the_same_batch_goes_t
         except psycopg.OperationalError as error:
             raised.append(error)
 
-    with shop.connect() as blocking:
-        with blocking.transaction():
-            blocking.execute("LOCK TABLE order_overview__g1")
-            thread = threading.Thread(target=apply)
-            thread.start()
-            until(lambda: shop.fetch("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = ANY("
-                                     "SELECT pid FROM pg_locks WHERE NOT granted) AND application_name = 'prejoin worker'"))  # fmt: skip
-            thread.join()
+    with shop.connect() as blocking, blocking.transaction():
+        blocking.execute("LOCK TABLE order_overview__g1")
+        thread = threading.Thread(target=apply)
+        thread.start()
+        until(lambda: shop.fetch(END_THE_BLOCKED))
+        thread.join()
     assert len(raised) == 1
     assert (shop.views()["order_overview"], shop.dead_letters(), shop.applier.positions()) == ({}, [], {})
     assert shop.applier.apply(batch).applied == 2
@@ -240,7 +242,7 @@ def until(condition: Callable[[], Any]) -> None:
 # Data that Postgres refuses
 
 
-class Narrow(State):
+class Narrow(State, frozen=True):
     """A book whose columns are too small for what its contract lets through."""
 
     book_id: str
@@ -255,7 +257,7 @@ def test_records_that_postgres_refuses_become_dead_letters_and_all_others_are_ap
         for n, id_ in ((7, "b7"), (8, "b7"), (31, "b0")):
             records[n] = book(id_, offset=n, price="1000.00")
         records[20] = book("b3", offset=20, title=random.Random(1).randbytes(20_000).hex())  # too long for its index
-        records[25] = RawRecord("books", 0, 25, None, b"no json", (), 0)
+        records[25] = Record("books", 0, 25, None, b"no json", (), 0)
         outcome = made.applier.apply([Chunk(TopicPartition("books", 0), None, 44, records)])
         assert (outcome.applied, outcome.dead_letters) == (35, {"unstorable": 4, "undecodable": 1})
         letters = {offset: reason for _, _, offset, reason in made.dead_letters()}
@@ -263,8 +265,8 @@ def test_records_that_postgres_refuses_become_dead_letters_and_all_others_are_ap
         stored = {key for (key,) in made.fetch("SELECT book_id FROM books")}
         assert stored == {f"b{n}" for n in range(40)} - {"b7", "b8", "b20", "b25", "b31"}
         assert made.applier.positions() == {TopicPartition("books", 0): 44}
-        assert made.fetch("SELECT entity, aggregate FROM dead_letters WHERE \"offset\" = 31") == [("books", "b0")]
-        assert made.fetch("SELECT detail FROM dead_letters WHERE \"offset\" = 31")[0][0].endswith("SQLSTATE 22003")
+        assert made.fetch('SELECT entity, aggregate FROM dead_letters WHERE "offset" = 31') == [("books", "b0")]
+        assert made.fetch('SELECT detail FROM dead_letters WHERE "offset" = 31')[0][0].endswith("SQLSTATE 22003")
     finally:
         made.drop()
 
@@ -332,7 +334,7 @@ def test_declarations_without_a_view_are_folded_all_the_same(database_url: str) 
 # Most of what arrives is bad
 
 
-def fill(good: int, of_bad: int) -> list[RawRecord]:
+def fill(good: int, of_bad: int) -> list[Record]:
     return [at(n, placed(f"o{n}", "c1")) for n in range(good)] + [bad(good + n) for n in range(of_bad)]
 
 
@@ -340,9 +342,13 @@ def fill(good: int, of_bad: int) -> list[RawRecord]:
 def test_a_worker_stops_at_the_record_that_crosses_the_limit(shop: World, batch: int) -> None:
     records = fill(500, 700)
     with closing(another(shop, dead_letter_limit=0.5)) as applier:
-        with pytest.raises(TooManyDeadLetters, match=r"orders/0@1000 .*`prejoin deadletters list`"):
+
+        def apply() -> None:
             for first in range(0, len(records), batch):
                 applier.apply([chunk(first or None, *records[first : first + batch])])
+
+        with pytest.raises(TooManyDeadLetters, match=r"orders/0@1000 .*`prejoin deadletters list`"):
+            apply()
     assert shop.applier.positions() == {ORDERS: 1001}
     assert (len(orders_of(shop)), len(shop.dead_letters())) == (500, 501)
 
@@ -403,10 +409,18 @@ def test_a_repeat_without_sequence_is_known_among_the_last_1000_events_of_its_ag
 @pytest.mark.parametrize("batch", [100, 1])
 def test_sequences_as_large_as_they_get_and_gaps_as_wide(shop: World, batch: int) -> None:
     largest = 2**63 - 1
-    told = [(1, "a"), (largest - 1, "b"), (5, "late"), (5, "late again"), (largest, "c"), (largest, "repeat"), (6, "late")]
+    told = [
+        (1, "a"),
+        (largest - 1, "b"),
+        (5, "late"),
+        (5, "late again"),
+        (largest, "c"),
+        (largest, "repeat"),
+        (6, "late"),
+    ]
     events = [registered("c1", sequence=1)] + [renamed("c1", name, sequence=n) for n, name in told[1:]]
     events.append(renamed("c1", "too large", sequence=largest + 1))
-    records = [Record(*at(n, event)) for n, event in enumerate(events)]
+    records = [at(n, event) for n, event in enumerate(events)]
     model = Model().apply_all(records)
     shop.given(records, batch)
     assert shop.dead_letters() == sorted(tuple(letter) for letter in model.dead_letters)

@@ -1,6 +1,7 @@
 """A change that reaches more rows than one transaction should hold the lock for: the rest waits in `pending`."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,8 @@ def shop(of_the_shop: World, monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def placed(number: int, day: str = "2026-01-01") -> CloudEvent:
-    data = {"product_id": f"p{number % 3}", "quantity": 1 + number % 4, "unit_price": "9.99", "currency": "EUR"}
+    product = {"product_id": f"p{number % 3}", "quantity": 1 + number % 4}
+    data: dict[str, Any] = {**product, "unit_price": "9.99", "currency": "EUR"}
     at = f"{day}T00:{number:02}:00Z"
     return cloud_event("orders.OrderPlaced", order_id=f"o{number}", customer_id="c1", placed_at=at, **data)
 
@@ -91,10 +93,12 @@ def test_batches_go_on_while_keys_wait(shop: World) -> None:
     history.tell(RENAMED, MOVED)
     waiting = pending(shop)
     for number in (3, ORDERS - 1, ORDERS + 1):
-        history.tell(cloud_event("orders.OrderCancelled", order_id=f"o{number}", reason="changed"), placed(number, "2026-01-02"))
+        history.tell(
+            cloud_event("orders.OrderCancelled", order_id=f"o{number}", reason="changed"), placed(number, "2026-01-02")
+        )
         shop.applier.drain()
     history.tell(cloud_event("customers.CustomerNameChanged", customer_id="c1", name="Cid"))
-    assert 0 < waiting
+    assert waiting > 0
     drain(shop)
     assert shop.views() == history.model().views()
     assert shop.drift() == []

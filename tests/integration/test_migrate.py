@@ -48,12 +48,16 @@ def listing(*names: str, **options: Any) -> Projections:
 
 def relations(world: World) -> dict[str, str]:
     """What lies in the group's schemas: name → kind."""
-    query = "SELECT relname, relkind::text FROM pg_class WHERE relnamespace::regnamespace::text = ANY(%s) AND relkind IN ('r', 'v', 'p')"
+    query = (
+        "SELECT relname, relkind::text FROM pg_class"
+        " WHERE relnamespace::regnamespace::text = ANY(%s) AND relkind IN ('r', 'v', 'p')"
+    )
     return dict(world.fetch(query, list(schemas(world.group))))
 
 
 def indexes(world: World, table: str) -> set[str]:
-    return {ddl for (ddl,) in world.fetch("SELECT indexdef FROM pg_indexes WHERE tablename = %s AND schemaname = ANY(%s)", table, list(schemas(world.group)))}  # fmt: skip
+    query = "SELECT indexdef FROM pg_indexes WHERE tablename = %s AND schemaname = ANY(%s)"
+    return {ddl for (ddl,) in world.fetch(query, table, list(schemas(world.group)))}
 
 
 def test_the_migrations_make_the_tables_that_the_engine_declares(world: World) -> None:
@@ -72,7 +76,9 @@ def test_twice_does_nothing(world: World) -> None:
 
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(database_url: str) -> None:
     steps = migrate(database_url, None, "dry", shelf(), dry_run=True)
-    assert [step for step in steps if step.startswith("create schema")] == [f"create schema {s}" for s in schemas("dry")]
+    assert [step for step in steps if step.startswith("create schema")] == [
+        f"create schema {s}" for s in schemas("dry")
+    ]
     assert "create entity table books" in steps
     assert "build by_shelf, version 1, generation 1" in steps
     with psycopg.connect(database_url) as connection:
@@ -105,7 +111,9 @@ def test_a_new_view_is_filled_from_the_data_that_is_there(world: World) -> None:
 def test_a_changed_query_is_built_as_the_next_generation_and_what_reads_it_too(world: World) -> None:
     def shouted(books: Entity[Any]) -> list[Any]:
         names = [c.name for c in books.table.c if c.name in Book.__struct_fields__]
-        columns = [func.upper(books.c.title, type_=String).label("title") if n == "title" else books.c[n] for n in names]
+        columns = [
+            func.upper(books.c.title, type_=String).label("title") if n == "title" else books.c[n] for n in names
+        ]
         listed = View("book_list", path="books", key="book_id", query=select(*columns))
         return [listed, make_rollup(listed)]
 
@@ -141,7 +149,12 @@ def test_a_view_that_is_no_longer_declared_disappears(world: World) -> None:
     assert {key: row["books"] for key, row in world.view("by_shelf").items()} == {("s1",): 1, (None,): 1}
 
 
-def virtual(books: Entity[Any], where: int = 300, **options: Any) -> list[Any]:
+def lengths(where: int = 300, **options: Any) -> Projections:
+    """Whether a book is long, as a view over the list."""
+    return shelf(lambda books: _lengths(books, where, **options))
+
+
+def _lengths(books: Entity[Any], where: int, **options: Any) -> list[Any]:
     listed = make_list(books)
     query = select(listed.c.book_id, (listed.c.pages > where).label("long")).select_from(listed.table)
     return [listed, View("lengths", path="lengths", key="book_id", query=query, indexes=[("long",)], **options)]
@@ -149,15 +162,15 @@ def virtual(books: Entity[Any], where: int = 300, **options: Any) -> list[Any]:
 
 def test_a_view_may_become_virtual_and_stored_again(world: World) -> None:
     for kind, name in (("r", "lengths__g1"), ("v", "lengths__g2"), ("r", "lengths__g3")):
-        become(world, shelf(lambda books, kind=kind: virtual(books, virtual=kind == "v")))
+        become(world, lengths(virtual=kind == "v"))
         assert {n: k for n, k in relations(world).items() if n.startswith("lengths")} == {name: kind}
         assert {key: row["long"] for key, row in world.view("lengths").items()} == {("b1",): False, ("b2",): True}
 
 
 def test_a_virtual_view_that_changes_leaves_no_index_of_its_old_form_behind(world: World) -> None:
-    become(world, shelf(lambda books: virtual(books, 300, virtual=True)))
+    become(world, lengths(300, virtual=True))
     before = indexes(world, "book_list__g1")
-    become(world, shelf(lambda books: virtual(books, 200, virtual=True)))
+    become(world, lengths(200, virtual=True))
     after = indexes(world, "book_list__g1")
     assert len(after) == len(before)
     assert any("200" in ddl for ddl in after)
@@ -177,22 +190,22 @@ def test_indexes_come_and_go_without_building_the_view_anew(world: World) -> Non
 # States that change
 
 
-class WithNote(Book):
+class WithNote(Book, frozen=True):
     note: str | None = None
 
 
-class WithRating(Book):
+class WithRating(Book, frozen=True):
     rating: int
 
 
-class WithDefaults(Book):
+class WithDefaults(Book, frozen=True):
     stars: int = 3
     lent: bool = False
     language: str = "it's"
-    fines: dict[str, Decimal] = {}
+    fines: dict[str, Decimal] = {}  # noqa: RUF012  msgspec copies it
 
 
-class PricedInText(State):
+class PricedInText(State, frozen=True):
     book_id: str
     title: str
     shelf: str | None
@@ -202,7 +215,7 @@ class PricedInText(State):
     bought_at: str | None
 
 
-class Untitled(State):
+class Untitled(State, frozen=True):
     """`title` is gone, `pages` may be null."""
 
     book_id: str
@@ -250,12 +263,14 @@ def test_a_field_may_be_null_from_now_on_and_another_is_no_longer_declared(world
 def test_names_at_their_longest_are_migrated_twice(database_url: str) -> None:
     name = "b" * 40
 
-    class Long(State):
+    class Long(State, frozen=True):
         book_id: str
         a_column_with_a_name_of_some_length_too: str | None = None
 
     def make() -> Projections:
-        books = Entity(name, state=Long, key="book_id", topic="books", indexes=["a_column_with_a_name_of_some_length_too"])
+        books = Entity(
+            name, state=Long, key="book_id", topic="books", indexes=["a_column_with_a_name_of_some_length_too"]
+        )
         view = View("v" * 40, path="v", key="book_id", query=select(books.c.book_id), indexes=[("book_id",)])
         return projections([books], [view])
 
@@ -302,9 +317,7 @@ def test_the_reading_role_follows_to_the_next_generation(database_url: str, read
         (lambda url: "postgresql://127.0.0.1/prejoin", "names no user"),
     ],
 )
-def test_a_reading_address_that_cannot_be_one_is_told(
-    world: World, change: Callable[[str], str], said: str
-) -> None:
+def test_a_reading_address_that_cannot_be_one_is_told(world: World, change: Callable[[str], str], said: str) -> None:
     with pytest.raises(Exception, match=said) as caught:
         migrate(world.url, change(world.url), world.group, shelf())
     assert "PREJOIN_READ_DATABASE_URL" in str(caught.value)

@@ -36,7 +36,12 @@ def registered(customer: str, country: str) -> CloudEvent:
 
 
 def placed(order: str, customer: str = "c1", day: int = 1, currency: str = "EUR", product: str = "p1") -> CloudEvent:
-    head = {"order_id": order, "customer_id": customer, "placed_at": f"2026-01-{day:02}T10:00:00Z", "currency": currency}
+    head = {
+        "order_id": order,
+        "customer_id": customer,
+        "placed_at": f"2026-01-{day:02}T10:00:00Z",
+        "currency": currency,
+    }
     return cloud_event("orders.OrderPlaced", **head, product_id=product, quantity=2, unit_price="12.50")
 
 
@@ -162,8 +167,8 @@ def test_random_moves_between_groups_with_null_keys_and_null_extremes(books: Wor
             batch.append(book(f"b{rng.randrange(6)}", shelf=shelf_, pages=rng.choice([100, 400]), bought_at=at))
         books.given(batch)
         expected = books.fetch(
-            "SELECT shelf, count(*), count(*) FILTER (WHERE pages > 300), sum(pages), sum(price), min(bought_at), max(bought_at)"
-            " FROM books GROUP BY shelf ORDER BY shelf"
+            "SELECT shelf, count(*), count(*) FILTER (WHERE pages > 300), sum(pages), sum(price),"
+            " min(bought_at), max(bought_at) FROM books GROUP BY shelf ORDER BY shelf"
         )
         stored = "SELECT shelf, books, long_books, pages, price, first_bought_at, last_bought_at FROM by_shelf__g1"
         assert books.fetch(f"{stored} ORDER BY shelf") == expected

@@ -1,4 +1,4 @@
-"""`verify`: drift put in by hand is found to the row and column, `repair` mends exactly that, and nothing else is found."""
+"""`verify`: drift put in by hand is found to the row and column, and `repair` mends exactly that."""
 
 import threading
 from collections.abc import Iterator
@@ -17,7 +17,15 @@ from tests.model.histories import cloud_event, partitioned, random_stream
 from tests.shelf import book, shelf
 from tests.world import World, clear, world
 
-STORED = ["order_overview", "customer_orders", "customer_summary", "order_products", "product_orders", "product_sales", "sales_by_day"]
+STORED = [
+    "order_overview",
+    "customer_orders",
+    "customer_summary",
+    "order_products",
+    "product_orders",
+    "product_sales",
+    "sales_by_day",
+]
 RECORDS = random_stream(2, customers=4, products=4, orders=25, poison=False)
 
 
@@ -64,10 +72,8 @@ class Drift:
         new = "1999-01-01" if isinstance(self.relation.table.c[first].type, Date) else "a new one"
         columns = [c.name for c in self.relation.table.c]
         values = [f"'{new}'" if name == first else name for name in columns]
-        self.shop.execute(
-            f"INSERT INTO {self.table} ({', '.join(columns)}) SELECT {', '.join(values)} FROM {self.table} WHERE {self._is}",
-            *self._as(self.keys[0]),
-        )
+        copy = f"SELECT {', '.join(values)} FROM {self.table} WHERE {self._is}"
+        self.shop.execute(f"INSERT INTO {self.table} ({', '.join(columns)}) {copy}", *self._as(self.keys[0]))
         return Difference(self.relation.name, [new, *self.keys[0][1:]][: 1 + len(rest)], "extra", [])
 
     @property
@@ -144,8 +150,13 @@ def test_a_null_in_the_first_key_column_is_compared_and_mended(books: World, mon
 
 def test_each_column_that_differs_is_named(shop: World) -> None:
     ((key,),) = shop.fetch("SELECT order_id FROM order_overview__g1 ORDER BY 1 LIMIT 1")
-    shop.execute("UPDATE order_overview__g1 SET status = '?', total = -1, lines = '[]', updated_at = NULL WHERE order_id = %s", key)
-    assert shop.drift() == [Difference("order_overview", [key], "different", ["status", "total", "lines", "updated_at"])]
+    shop.execute(
+        "UPDATE order_overview__g1 SET status = '?', total = -1, lines = '[]', updated_at = NULL WHERE order_id = %s",
+        key,
+    )
+    assert shop.drift() == [
+        Difference("order_overview", [key], "different", ["status", "total", "lines", "updated_at"])
+    ]
 
 
 def test_a_view_is_measured_by_the_entities_alone_so_drift_is_told_where_it_is(shop: World) -> None:
@@ -211,7 +222,10 @@ def test_rows_that_change_meanwhile_are_no_drift(shop: World) -> None:
     """An applier goes on renaming, moving and cancelling while every view is compared, and some drift is mended."""
     clear(shop)
     stop, failures = threading.Event(), list[BaseException]()
-    first = [cloud_event("customers.CustomerRegistered", customer_id=f"c{n}", name="Ann", email="a@b", country="DE") for n in range(3)]
+    first = [
+        cloud_event("customers.CustomerRegistered", customer_id=f"c{n}", name="Ann", email="a@b", country="DE")
+        for n in range(3)
+    ]
     places = [_placed(n, 0) for n in range(30)]
 
     def work() -> None:
@@ -222,7 +236,14 @@ def test_rows_that_change_meanwhile_are_no_drift(shop: World) -> None:
                 shop.given(records[done:])
                 done, n = len(records), len(events)
                 events.append(cloud_event("customers.CustomerNameChanged", customer_id=f"c{n % 3}", name=f"name {n}"))
-                events.append(cloud_event("customers.CustomerMoved", customer_id=f"c{n % 3}", country=["DE", "FR"][n % 2], time=f"2026-01-01T00:00:{n % 60:02}Z"))
+                events.append(
+                    cloud_event(
+                        "customers.CustomerMoved",
+                        customer_id=f"c{n % 3}",
+                        country=["DE", "FR"][n % 2],
+                        time=f"2026-01-01T00:00:{n % 60:02}Z",
+                    )
+                )
                 events.append(_placed(n % 30, n))
         except BaseException as error:
             failures.append(error)
@@ -248,4 +269,6 @@ def test_rows_that_change_meanwhile_are_no_drift(shop: World) -> None:
 def _placed(number: int, version: int) -> dict[str, Any]:
     head = {"order_id": f"o{number}", "customer_id": f"c{(number + version) % 3}", "currency": "EUR"}
     at = f"2026-01-{1 + version % 5:02}T00:00:00.{version:06}Z"
-    return cloud_event("orders.OrderPlaced", **head, placed_at=at, product_id="p1", quantity=1 + version % 3, unit_price="9.99")
+    return cloud_event(
+        "orders.OrderPlaced", **head, placed_at=at, product_id="p1", quantity=1 + version % 3, unit_price="9.99"
+    )

@@ -13,8 +13,8 @@ from projector.declare import Entity, Rollup, State, View, count, greatest, leas
 from projector.declare.projections import Projections
 from projector.declare.view import Relation
 from schemas.contract import Contract, Id, Money, Time
-from schemas.envelope import RawRecord
 from schemas.registry import Registry
+from tests.model import Record
 
 
 class BookAdded(Contract, type="books.BookAdded"):
@@ -37,7 +37,7 @@ class AuthorNamed(Contract, type="authors.AuthorNamed"):
     teacher_id: str | None = None
 
 
-class Book(State):
+class Book(State, frozen=True):
     """One book, as its last event tells it."""
 
     book_id: str
@@ -49,7 +49,7 @@ class Book(State):
     bought_at: datetime | None
 
 
-class Author(State):
+class Author(State, frozen=True):
     """One author."""
 
     author_id: str
@@ -117,10 +117,10 @@ def shelf(change: Callable[[Entity[Any]], Sequence[Relation]] | None = None, **o
 _offsets = itertools.count()
 
 
-def record(type_: str, sequence: int | None = None, *, offset: int | None = None, **data: Any) -> RawRecord:
+def record(type_: str, sequence: int | None = None, *, offset: int | None = None, **data: Any) -> Record:
     """One event on partition 0 of its topic, at offsets that only grow unless given."""
     at = next(_offsets) if offset is None else offset
-    event = {
+    event: dict[str, Any] = {
         "specversion": "1.0",
         "id": f"e{at}",
         "source": "/shelf",
@@ -131,12 +131,12 @@ def record(type_: str, sequence: int | None = None, *, offset: int | None = None
     }
     if sequence is not None:
         event["sequence"] = sequence
-    return RawRecord(type_.partition(".")[0], 0, at, None, json.dumps(event).encode(), (), 1_767_225_600_000)
+    return Record(type_.partition(".")[0], 0, at, None, json.dumps(event).encode(), (), 1_767_225_600_000)
 
 
-def book(book_id: str, sequence: int | None = None, *, offset: int | None = None, **data: Any) -> RawRecord:
+def book(book_id: str, sequence: int | None = None, *, offset: int | None = None, **data: Any) -> Record:
     return record("books.BookAdded", sequence, offset=offset, book_id=book_id, **data)
 
 
-def author(author_id: str, name: str, **data: Any) -> RawRecord:
+def author(author_id: str, name: str, **data: Any) -> Record:
     return record("authors.AuthorNamed", author_id=author_id, name=name, **data)

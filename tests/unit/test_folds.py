@@ -39,7 +39,8 @@ class given:  # noqa: N801  reads as a sentence
     """An aggregate with some events behind it; each event has its number as `sequence`, or none has one."""
 
     def __init__(self, *events: Contract, sequences: bool = True) -> None:
-        self._sequences, self._count, self._aggregate = sequences, 0, None
+        self._sequences, self._count = sequences, 0
+        self._aggregate: Aggregate | None = None
         for event in events:
             self.when(event)
 
@@ -280,8 +281,12 @@ def data_of_all() -> Iterable[Contract]:
 
 
 ORPHANS = {
-    *(CustomerNameChanged, CustomerEmailChanged, CustomerMoved),
-    *(ProductRenamed, ProductRepriced, ProductDiscontinued),
+    CustomerNameChanged,
+    CustomerEmailChanged,
+    CustomerMoved,
+    ProductRenamed,
+    ProductRepriced,
+    ProductDiscontinued,
     OrderCancelled,
 }
 
@@ -294,5 +299,6 @@ def test_only_what_the_contract_names_creates_an_aggregate() -> None:
 
 @pytest.mark.parametrize("data", list(data_of_all()), ids=lambda data: type(data).__name__)
 def test_a_repeat_without_sequence_changes_nothing_either(data: Contract) -> None:
-    creating = {"orders": [placed()], "customers": [REGISTERED], "catalog": [ADDED]}.get(data.topic, [])
+    by_topic: dict[str, list[Contract]] = {"orders": [placed()], "customers": [REGISTERED], "catalog": [ADDED]}
+    creating = by_topic.get(data.topic, [])
     assert given(*creating, sequences=False).when(data, times=3).verdicts[1:] == [Verdict.DUPLICATE] * 2

@@ -90,7 +90,9 @@ def test_a_grouped_subquery_joined_on_another_column_is_asked_for_each_row() -> 
     books = make_books()
     others = books.table.alias("others")
     shelves = select(others.c.shelf, func.count().label("n")).group_by(others.c.shelf).subquery("shelves")
-    query = select(books.c.book_id, shelves.c.n).select_from(books.table.join(shelves, shelves.c.shelf == books.c.shelf))
+    query = select(books.c.book_id, shelves.c.n).select_from(
+        books.table.join(shelves, shelves.c.shelf == books.c.shelf)
+    )
     of_shelf = "SELECT DISTINCT books.book_id FROM books WHERE books.shelf = ANY (keys)"
     assert told(routes_of(shown(query))) == {("books", "book_id", None), ("books", "shelf", of_shelf)}
     refresh = _one_line(render(restricted(shown(query), among_keys)))
