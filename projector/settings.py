@@ -38,6 +38,13 @@ class Settings(BaseSettings):
             raise ValueError("must look like postgresql://user:password@host:port/database")
         return value
 
+    @field_validator("group")
+    @classmethod
+    def _is_no_schema_of_another(cls, value: str) -> str:
+        if value.endswith(("_views", "_entities")):
+            raise ValueError("must not end in _views or _entities: so are the schemas of other groups named")
+        return value
+
     @field_validator("kafka_brokers")
     @classmethod
     def _are_brokers(cls, value: str | None) -> str | None:

@@ -62,7 +62,10 @@ class Aggregate:
 
     def apply(self, event: Any) -> None:
         """Fold the event; whatever the fold raises comes through, and leaves the aggregate as it was."""
-        self.state = self.entity.folds[type(event.data)].function(self.state, event.data)
+        state = self.entity.folds[type(event.data)].function(self.state, event.data)
+        if not isinstance(state, self.entity.state):
+            raise TypeError(f"a fold of {self.entity.name} returns {self.entity.state.__name__}")
+        self.state = state
         if event.sequence is not None:
             if self.skips(event):
                 self.gaps.append((self.version + 1, event.sequence - 1))

@@ -11,7 +11,7 @@ from projector.apply.aggregates import Aggregate
 from projector.apply.batch import Chunk, Outcome, Record, TopicPartition
 from projector.apply.clock import Clock
 from projector.apply.entities import EntityStore
-from projector.apply.fold import Aggregates, MostlyBad, fold_all
+from projector.apply.fold import Aggregates, MostlyBad, broken_state, fold_all
 from projector.apply.incoming import Decoder, Incoming, Work, cut, middle
 from projector.apply.letters import journalled
 from projector.apply.plan import Plan
@@ -30,6 +30,7 @@ SELECT (SELECT declarations FROM projection_group),
        (SELECT coalesce(jsonb_object_agg(relation, generation), '{}') FROM served),
        EXISTS (SELECT FROM journals)
 """
+_PENDING = "SELECT count(*) FROM pending JOIN served USING (relation, generation)"
 # What Postgres says of data that it cannot take: one record is at fault, and bisecting finds it.
 _BAD_DATA = (psycopg.DataError, psycopg.errors.ProgramLimitExceeded, psycopg.errors.StatementTooComplex)
 
@@ -137,13 +138,18 @@ class Applier:
         return found
 
     def _apply(self, work: Work, clock: Clock) -> Outcome:
-        """Commit; where Postgres refuses the data of one record, find it by halves and make it a dead letter."""
+        """Commit; where Postgres refuses the data of one record, find it by halves and make it a dead letter.
+
+        What breaks a table's rules is a fold's doing, not a record's: that raises FoldError.
+        """
         try:
             return self._commit(work, clock)
-        except _BAD_DATA as error:
+        except (*_BAD_DATA, psycopg.IntegrityError) as error:
             records = [each for _, its in work for each in its]
             if not records:
                 raise
+            if len(records) == 1 and isinstance(error, psycopg.IntegrityError):
+                raise broken_state(records[0], error) from None
             if len(records) == 1:
                 records[0].reject(f"Postgres refuses it: SQLSTATE {error.sqlstate}")
                 return self._commit(work, clock)
@@ -177,7 +183,7 @@ class Applier:
         """Refresh one portion of the pending keys, in a transaction of its own; returns how many are left."""
         with self.transaction() as (cursor, plan, _):
             plan.drain(cursor)
-            (left,) = cursor.execute("SELECT count(*) FROM pending").fetchone() or (0,)
+            (left,) = cursor.execute(_PENDING).fetchone() or (0,)
             return int(left)
 
     def positions(self) -> dict[TopicPartition, int]:

@@ -1,5 +1,7 @@
 """Folding a batch: each record judged and folded into its aggregate in order, or set aside as a dead letter."""
 
+import psycopg
+
 from projector.apply.aggregates import Aggregate, Verdict
 from projector.apply.batch import FoldError, Outcome
 from projector.apply.incoming import Incoming
@@ -72,3 +74,12 @@ def _apply_event(aggregate: Aggregate, each: Incoming) -> None:
             f"the fold of {each.type} into {aggregate.entity.name} raised {type(error).__name__} at {record.topic}/"
             f"{record.partition}@{record.offset}: a bug in the fold, not in the record; mend it and start again"
         ) from error
+
+
+def broken_state(each: Incoming, error: psycopg.IntegrityError) -> FoldError:
+    """The bug that shows when the state is written. What Postgres says of it holds the row: only the column is told."""
+    record, entity = each.record, each.entity.name if each.entity else "?"
+    return FoldError(
+        f"the state folded from {each.type} at {record.topic}/{record.partition}@{record.offset} breaks the rules of "
+        f"{entity}, column {error.diag.column_name}: a bug in the fold, not in the record; mend it and start again"
+    )

@@ -14,7 +14,7 @@ from projector.apply.change import Change, distinct_values, key_texts
 from projector.apply.refresh import restricted
 from projector.apply.rollups import Moving
 from projector.declare.sql import among_keys, quoted, render, substitute
-from projector.declare.view import Rollup, View
+from projector.declare.view import Rollup, View, unsound_key
 from projector.store.names import generation_name
 
 _WRITE = """
@@ -59,7 +59,10 @@ class Writing:
 
     def run(self, cursor: psycopg.Cursor[Any], keys: list[str]) -> list[Change]:
         """Refresh the rows of some keys; returns the change of the view, then of each rollup over it."""
-        row = cursor.execute(self.sql, {"keys": keys}).fetchone()
+        try:
+            row = cursor.execute(self.sql, {"keys": keys}).fetchone()
+        except (psycopg.errors.CardinalityViolation, psycopg.IntegrityError):  # which say the row
+            raise unsound_key(self.view) from None
         assert row is not None
         width = 2 + len(self.wanted)
         changes = [Change(self.view, row[0], row[1], dict(zip(self.wanted, row[2:width], strict=True)))]

@@ -9,6 +9,7 @@ from sqlalchemy.types import BigInteger, NullType, TypeEngine
 
 from projector.declare.columns import Columns
 from projector.declare.types import WholeNumber
+from projector.errors import DeclarationError
 
 
 @dataclass(frozen=True)
@@ -177,3 +178,11 @@ class Rollup(Relation):
         columns += [measure.over_rows().label(name) for name, measure in measures.items()]
         rows = cast(func.count(), BigInteger).label("_rows")
         self._finish(select(*columns, rows).select_from(source.table).group_by(*by.values()), unique=True)
+
+
+def unsound_key(relation: Relation) -> DeclarationError:
+    """The mistake that shows with data only: two rows of one key, or a row without."""
+    key = ", ".join(relation.key)
+    return DeclarationError(
+        f"{relation.name}: its key ({key}) is null in a row of its query, or the same in two: choose another"
+    )

@@ -8,11 +8,11 @@ from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import Connection, inspect, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from projector.declare.projections import Projections
 from projector.declare.sql import plain, quoted
-from projector.declare.view import Relation, View
+from projector.declare.view import Relation, View, unsound_key
 from projector.errors import OutOfDate, PrejoinError
 from projector.store import definitions
 from projector.store.connect import engine, unreachable
@@ -146,7 +146,10 @@ class _Migration:
         else:
             self._sql(definitions.table_ddl(generation_table(relation, generation), schemas(self.group)[2]))
             columns = ", ".join(quoted(c.name) for c in relation.table.c)
-            self._sql(f"INSERT INTO {full} ({columns}) {query}")
+            try:
+                self._sql(f"INSERT INTO {full} ({columns}) {query}")
+            except IntegrityError:  # what Postgres says of it holds the row
+                raise unsound_key(relation) from None
             self._sql(f"ANALYZE {full}")
         values = {"r": relation.name, "g": generation, "v": relation.version, "d": digest}
         self.connection.execute(_BUILT, values)
