@@ -145,7 +145,7 @@ def test_two_appliers_take_turns(shop: World) -> None:
 
 def test_two_appliers_at_once_never_leave_a_stale_join(shop: World) -> None:
     """Each round has customers and orders that no later round touches: what one batch misses stays missed."""
-    rounds = 200
+    rounds = 150
     shop.applier.apply([chunk(None, *(at(i, registered(f"old{i}", "before")) for i in range(rounds)))])
     barrier, failures = threading.Barrier(2, timeout=30), []
 

@@ -134,7 +134,7 @@ def test_verify_waits_for_pending_keys_and_finds_nothing(shop: World) -> None:
     assert pending(shop) == 0
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_long_history_ends_as_without_a_limit(shop: World, seed: int) -> None:
     records = random_stream(seed, customers=2, products=2, orders=40)
     shop.given(records, batch=150)
