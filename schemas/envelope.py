@@ -51,7 +51,7 @@ class Envelope(msgspec.Struct, frozen=True):
     data: dict[str, Any]
 
 
-class BadRecord(Exception):  # noqa: N818  the record is at fault, not the program
+class BadRecord(Exception):
     """A record that is no event of any contract.
 
     `reason` is a short code: `undecodable`, `envelope`, `topic`, `unknown_type` or `invalid`. `detail` is one line that
