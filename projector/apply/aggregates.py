@@ -22,6 +22,14 @@ class Verdict(Enum):
     ORPHAN = "orphan"
 
 
+class Journal(Enum):
+    """Whether an aggregate's records are kept for a replay: not yet, now, or no more (there were too many)."""
+
+    NONE = "none"
+    OPEN = "open"
+    CLOSED = "closed"
+
+
 @dataclass
 class Aggregate:
     """One aggregate in memory. `gaps` are closed ranges of sequence numbers not seen; `recent` the hashes of its last
@@ -35,7 +43,7 @@ class Aggregate:
     gaps: list[tuple[int, int]] = field(default_factory=list)
     recent: bytes = b""
     updated_at: datetime | None = None
-    journalled: bool = False
+    journal: Journal = Journal.NONE
     touched: bool = False
     before: State | None = None
     updated_before: datetime | None = None

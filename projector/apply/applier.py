@@ -13,7 +13,7 @@ from projector.apply.clock import Clock
 from projector.apply.entities import EntityStore
 from projector.apply.fold import Aggregates, MostlyBad, broken_state, fold_all
 from projector.apply.incoming import Decoder, Incoming, Work, cut, middle
-from projector.apply.letters import journalled
+from projector.apply.letters import journals
 from projector.apply.plan import Plan
 from projector.apply.statistics import Statistics
 from projector.apply.window import Window
@@ -133,8 +133,8 @@ class Applier:
         for name, wanted in keys.items():
             store = self._stores[name]
             found.update(((name, key), aggregate) for key, aggregate in store.load(cursor, wanted).items())
-            for key in journalled(cursor, store.entity, wanted) if any_journal else ():
-                found[name, key].journalled = True
+            for key, journal in journals(cursor, store.entity, wanted).items() if any_journal else ():
+                found[name, key].journal = journal
         return found
 
     def _apply(self, work: Work, clock: Clock) -> Outcome:

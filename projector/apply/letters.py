@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import psycopg
 
-from projector.apply.aggregates import Aggregate
+from projector.apply.aggregates import Aggregate, Journal
 from projector.apply.batch import Record
 from projector.declare.entity import Entity
 
@@ -28,7 +28,19 @@ _JOURNAL = """
 INSERT INTO journal_records (entity, aggregate, topic, partition, "offset", key, value, headers, record_time)
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
-_JOURNALLED = "SELECT aggregate FROM journals WHERE entity = %s AND aggregate = ANY(%s)"
+_JOURNALS = "SELECT aggregate, base IS NULL FROM journals WHERE entity = %s AND aggregate = ANY(%s)"
+# A topic that is read from its middle leaves a gap in every aggregate: what is kept for a replay must have an end.
+JOURNAL_RECORDS = 10_000
+_COUNT = """
+WITH full_now AS (
+  UPDATE journals j SET records = j.records + n.records,
+                        base = CASE WHEN j.records + n.records <= %(most)s THEN base END
+  FROM (SELECT entity, aggregate, count(*) AS records
+        FROM unnest(%(entities)s::text[], %(aggregates)s::text[]) AS r (entity, aggregate) GROUP BY 1, 2) n
+  WHERE j.entity = n.entity AND j.aggregate = n.aggregate RETURNING j.entity, j.aggregate, j.base IS NULL AS is_full
+)
+DELETE FROM journal_records r USING full_now f WHERE r.entity = f.entity AND r.aggregate = f.aggregate AND f.is_full
+"""
 
 
 @dataclass
@@ -59,13 +71,13 @@ class Letters:
 
     def begin(self, aggregate: Aggregate) -> None:
         """Begin the aggregate's journal, unless it has one."""
-        if not aggregate.journalled:
-            aggregate.journalled = True
+        if aggregate.journal is Journal.NONE:
+            aggregate.journal = Journal.OPEN
             self._bases.append((aggregate.entity.name, aggregate.key, freeze(aggregate)))
 
     def applied(self, aggregate: Aggregate, record: Record) -> None:
         """Note what was applied to a journalled aggregate."""
-        if aggregate.journalled:
+        if aggregate.journal is Journal.OPEN:
             self._records.append((aggregate.entity.name, aggregate.key, *raw(record)))
 
     def save(self, cursor: psycopg.Cursor[Any]) -> None:
@@ -74,13 +86,16 @@ class Letters:
             cursor.executemany(_BEGIN, self._bases)
         if self._records:
             cursor.executemany(_JOURNAL, self._records)
+            names = {"entities": [r[0] for r in self._records], "aggregates": [r[1] for r in self._records]}
+            cursor.execute(_COUNT, names | {"most": JOURNAL_RECORDS})
         if self.letters:
             cursor.executemany(_LETTER, [_row(letter) for letter in self.letters])
 
 
-def journalled(cursor: psycopg.Cursor[Any], entity: Entity[Any], keys: Collection[str]) -> set[str]:
-    """Those of the aggregates that have a journal."""
-    return {key for (key,) in cursor.execute(_JOURNALLED, (entity.name, list(keys)))}
+def journals(cursor: psycopg.Cursor[Any], entity: Entity[Any], keys: Collection[str]) -> dict[str, Journal]:
+    """The journals of those aggregates that have one."""
+    rows = cursor.execute(_JOURNALS, (entity.name, list(keys)))
+    return {key: Journal.CLOSED if closed else Journal.OPEN for key, closed in rows}
 
 
 def freeze(aggregate: Aggregate) -> str:

@@ -11,7 +11,7 @@ import psycopg
 from projector.apply.aggregates import Aggregate, Verdict
 from projector.apply.applier import Applier
 from projector.apply.incoming import Incoming
-from projector.apply.letters import raw, thaw, unraw
+from projector.apply.letters import JOURNAL_RECORDS, raw, thaw, unraw
 from projector.declare.entity import Entity
 from projector.errors import PrejoinError
 from schemas.envelope import RawRecord
@@ -22,6 +22,7 @@ _BASE = "SELECT base FROM journals WHERE entity = %s AND aggregate = %s"
 _RECORDS = f"SELECT {_COLUMNS} FROM journal_records WHERE entity = %s AND aggregate = %s ORDER BY n"
 _CLEAR = "DELETE FROM journal_records WHERE entity = %s AND aggregate = %s"
 _APPEND = f"INSERT INTO journal_records (entity, aggregate, {_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
+_COUNTED = "UPDATE journals SET records = %s WHERE entity = %s AND aggregate = %s"
 _LATE = """
 SELECT sequence FROM dead_letters
 WHERE entity = %s AND aggregate = %s AND reason = 'late' AND id <> %s AND state <> 'replayed' AND sequence IS NOT NULL
@@ -119,9 +120,11 @@ class Replayer:
         self, cursor: psycopg.Cursor[Any], letter: int, entity: Entity[Any], key: str, mended: Incoming
     ) -> _Refolding:
         base = cursor.execute(_BASE, (entity.name, key)).fetchone()
-        if base is None:
+        if base is None or base[0] is None:
             raise NotReplayed(
-                f"dead letter {letter}: the journal of {entity.name} {key} is gone, so it cannot be placed"
+                f"dead letter {letter} cannot be placed: of {entity.name} {key} more than {JOURNAL_RECORDS:,} "
+                "records came since its first gap or dead letter, and no more are kept; have its service publish the "
+                "event again"
             )
         rows = cursor.execute(_RECORDS, (entity.name, key)).fetchall()
         journal = [self._applier.decode(RawRecord(*unraw(row))) for row in rows]
@@ -145,6 +148,7 @@ class Replayer:
         self._applier.save_one(cursor, refolded.aggregate)
         cursor.execute(_CLEAR, (entity.name, key))
         cursor.executemany(_APPEND, [(entity.name, key, *raw(each.record)) for each in refolded.records])
+        cursor.execute(_COUNTED, (len(refolded.records), entity.name, key))
 
     @staticmethod
     def _close(cursor: psycopg.Cursor[Any], entity: Entity[Any], key: str, aggregate: Aggregate) -> None:

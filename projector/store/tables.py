@@ -120,7 +120,10 @@ journals = Table(
     metadata,
     Column("entity", Text, primary_key=True),
     Column("aggregate", Text(collation="C"), primary_key=True),
-    Column("base", JSONB, nullable=False, comment="the aggregate before its first gap or dead letter"),
+    Column(
+        "base", JSONB, comment="the aggregate before its first gap or dead letter; null: given up, it grew too long"
+    ),
+    Column("records", BigInteger, nullable=False, server_default=text("0")),
 )
 journal_records = Table(
     "journal_records",

@@ -105,3 +105,18 @@ def test_a_purged_dead_letter_makes_no_second_one(shop: World) -> None:
     assert isinstance(shop.applier, Applier)
     shop.given(records)
     assert shop.dead_letters() == []
+
+
+def test_a_journal_that_grows_too_long_is_given_up_and_says_so(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("projector.apply.letters.JOURNAL_RECORDS", 3)
+    moves = [
+        cloud_event("customers.CustomerMoved", customer_id="c1", country=c) for c in ("FR", "IT", "ES", "PT", "GB")
+    ]
+    first = cloud_event("customers.CustomerRegistered", customer_id="c1", name="Ann", email="a@b", country="DE")
+    for n, event in enumerate([moves[0], first, *moves[1:]]):
+        event["id"] = str(n)
+    records = orders(moves[0], first, *moves[1:])
+    shop.given(records, batch=1)
+    assert "no more are kept" in next(iter(replay_all(shop).values()))
+    assert shop.fetch("SELECT * FROM journal_records") == []
+    assert shop.view("customer_summary")[("c1",)]["country"] == "GB"

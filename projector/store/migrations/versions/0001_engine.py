@@ -95,9 +95,10 @@ def upgrade() -> None:
         sa.Column(
             "base",
             postgresql.JSONB(astext_type=sa.Text()),
-            nullable=False,
-            comment="the aggregate before its first gap or dead letter",
+            nullable=True,
+            comment="the aggregate before its first gap or dead letter; null: given up, it grew too long",
         ),
+        sa.Column("records", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.PrimaryKeyConstraint("entity", "aggregate"),
     )
     op.create_table(
