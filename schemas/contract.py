@@ -79,6 +79,8 @@ def _decimal(pattern: str, before: Callable[[object], object], after: Callable[[
 Id = Annotated[str, StringConstraints(strict=True, pattern=_ID), AfterValidator(_not_reserved)]
 Name = Annotated[str, StringConstraints(strict=True, max_length=300, pattern=_NO_CONTROLS)]
 Text = Annotated[str, StringConstraints(strict=True, max_length=300, pattern=_NO_CONTROLS)]
+# What people write: lines and tabs belong to it; NUL, which Postgres cannot hold, does not.
+Prose = Annotated[str, StringConstraints(strict=True, max_length=4_000, pattern=r"^[^\x00]*$")]
 Country = Annotated[str, StringConstraints(strict=True, pattern="^[A-Z]{2}$")]
 Currency = Annotated[str, StringConstraints(strict=True, pattern="^[A-Z]{3}$")]
 Quantity = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]

@@ -65,7 +65,9 @@ class Replayer:
         with self._applier.transaction() as (cursor, plan, _):
             row = cursor.execute(_LETTER, (letter,)).fetchone()
             if row is None or row[-1] == "purged":
-                raise NotReplayed(f"there is no dead letter {letter}: `prejoin deadletters list` shows those there are")
+                raise PrejoinError(
+                    f"there is no dead letter {letter}: `prejoin deadletters list` shows those there are"
+                )
             if row[-1] == "replayed":
                 return f"dead letter {letter} was replayed before"
             incoming = self._mended(letter, row)
@@ -89,7 +91,7 @@ class Replayer:
         with self._applier.transaction() as (cursor, _, _):
             row = cursor.execute(_PURGE, (letter,)).fetchone()
             if row is None:
-                raise NotReplayed(
+                raise PrejoinError(
                     f"there is no open dead letter {letter}: `prejoin deadletters list` shows those there are"
                 )
             entity = next((e for e in self._applier.entities if e.name == row[0]), None)

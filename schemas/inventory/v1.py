@@ -1,6 +1,6 @@
 """Inventory, version 1. The stock of an order goes by the order's id."""
 
-from schemas.contract import Contract, Id, Text
+from schemas.contract import Contract, Id, Prose, Text
 
 
 class StockReserved(Contract, type="inventory.StockReserved"):
@@ -14,7 +14,7 @@ class StockReservationFailed(Contract, type="inventory.StockReservationFailed"):
     """Not all that was ordered is there."""
 
     order_id: Id
-    reason: Text
+    reason: Prose
 
 
 class StockReleased(Contract, type="inventory.StockReleased"):

@@ -1,6 +1,6 @@
 """Orders, version 1."""
 
-from schemas.contract import Contract, Currency, Id, Money, Quantity, Text, Time
+from schemas.contract import Contract, Currency, Id, Money, Prose, Quantity, Time
 
 
 class OrderPlaced(Contract, type="orders.OrderPlaced"):
@@ -19,4 +19,4 @@ class OrderCancelled(Contract, type="orders.OrderCancelled"):
     """An order is off; it stays so."""
 
     order_id: Id
-    reason: Text
+    reason: Prose

@@ -1,6 +1,6 @@
 """Payments, version 1. A payment belongs to the order that its first event names."""
 
-from schemas.contract import Contract, Currency, Id, Money, Text
+from schemas.contract import Contract, Currency, Id, Money, Prose
 
 
 class PaymentAuthorized(Contract, type="payments.PaymentAuthorized"):
@@ -26,7 +26,7 @@ class PaymentFailed(Contract, type="payments.PaymentFailed"):
 
     payment_id: Id
     order_id: Id
-    reason: Text
+    reason: Prose
 
 
 class PaymentRefunded(Contract, type="payments.PaymentRefunded"):

@@ -1,6 +1,6 @@
 """Shipping, version 1. A shipment belongs to the order that its first event names."""
 
-from schemas.contract import Contract, Id, Text, Time
+from schemas.contract import Contract, Id, Prose, Text, Time
 
 
 class ShipmentDispatched(Contract, type="shipping.ShipmentDispatched"):
@@ -25,4 +25,4 @@ class ShipmentReturned(Contract, type="shipping.ShipmentReturned"):
 
     shipment_id: Id
     order_id: Id
-    reason: Text
+    reason: Prose

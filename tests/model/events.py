@@ -54,7 +54,8 @@ def _contract(aggregate: str, creates: bool, *names: str, **parsers: v.Parser) -
 
 _KINDS: dict[str, v.Parser] = {
     **dict.fromkeys(["customer_id", "product_id", "order_id", "payment_id", "shipment_id"], v.identifier),
-    **dict.fromkeys(["name", "email", "category", "reason", "warehouse", "carrier"], v.text),
+    **dict.fromkeys(["name", "email", "category", "warehouse", "carrier"], v.text),
+    "reason": v.prose,
     **dict.fromkeys(["price", "unit_price", "amount"], v.money),
     **dict.fromkeys(["placed_at", "dispatched_at", "delivered_at"], v.instant),
     "country": v.country,

@@ -50,6 +50,11 @@ def text(value: Any) -> str:
     return found
 
 
+def prose(value: Any) -> str:
+    """A reason, in somebody's words: any characters that can be stored."""
+    return _string(value, r"(?s:.{0,4000})")
+
+
 def attribute(value: Any) -> str:
     """A text attribute of CloudEvents."""
     return _string(value, r".{1,1000}")
