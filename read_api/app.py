@@ -16,7 +16,7 @@ from read_api.boundary import Boundary
 from read_api.database import Database
 from read_api.docs import docs_page
 from read_api.freshness import Waiters
-from read_api.health import Health
+from read_api.health import AskEnds, Health
 from read_api.metrics import Metrics
 from read_api.openapi import document
 from read_api.problems import Problem, on_http_exception, on_problem
@@ -28,9 +28,10 @@ DOCS_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
+def create_app(settings: Settings | None = None, ends: AskEnds | None = None) -> FastAPI:
     """The read API over the views that PREJOIN_PROJECTIONS declares; several may live in one process.
 
+    `ends` asks the broker where its partitions end; without it, /v1/status tells what a worker noted last.
     It starts whether the database answers or not; until it does, requests get 503. Raises SettingError and
     DeclarationError.
     """
@@ -51,7 +52,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.exception_handler(HTTPException)(on_http_exception)
     app.add_middleware(Boundary, metrics=metrics)
     resources = [Resource(relation) for relation in projections.served]
-    _route_services(app, Health(database, projections), metrics)
+    _route_services(app, Health(database, projections, ends), metrics)
     _route_views(app, resources, Reader(database, waiters))
     _route_documents(app, resources)
     return app

@@ -94,11 +94,11 @@ def read_wait(lines: Iterable[str]) -> int | None:
     return None
 
 
-def too_early(wanted: Wanted) -> Problem:
-    """503: what was asked for is not applied yet."""
+def too_early(wanted: Wanted, now: Freshness) -> Problem:
+    """503: what was asked for is not applied yet; its headers tell what is."""
     waited = f" after {wanted.wait} s" if wanted.wait else ""
     problem = unavailable(f"the positions asked for are not applied yet{waited}", "position-not-reached")
-    problem.headers |= wanted.headers()
+    problem.headers |= now.headers() | wanted.headers()
     return problem
 
 

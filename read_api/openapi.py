@@ -86,7 +86,7 @@ _STATUS: Schema = {
 def document(resources: Iterable[Resource]) -> Described:
     """The OpenAPI document of these views."""
     resources = list(resources)
-    status = _content({"$ref": "#/components/schemas/Status"})
+    status = _content({"$ref": "#/components/schemas/Status"}, fresh=True)
     paths = {"/v1/status": {"get": _operation("status", "How the service is", "service", status)}}
     for resource in resources:
         paths[resource.path] = {"get": _list(resource)}

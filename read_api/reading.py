@@ -44,7 +44,7 @@ class Reader:
             await self._waiters.wait(wanted.positions, wanted.wait)
             page = await self._read(resource, shape, values)
         if not page.freshness.reaches(wanted.positions):
-            raise too_early(wanted)
+            raise too_early(wanted, page.freshness)
         return page
 
     async def _read(self, resource: Resource, shape: Shape, values: dict[str, Any]) -> Page:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from projector.declare.projections import Projections
     from projector.declare.view import Relation
     from projector.settings import Settings
+    from projector.store.status import Ends
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 All = Annotated[bool, typer.Option("--all", help="All of them.")]
@@ -147,23 +148,15 @@ def status(as_json: Json = False) -> None:
     raise typer.Exit(1 if left else 0)
 
 
-def _broker_ends(brokers: list[str], topics: list[str]) -> "dict[tuple[str, int], int] | None":
+def _broker_ends(brokers: list[str], topics: list[str]) -> "Ends | None":
     """The end of each partition as the broker has it now; None, with a note, where it does not answer."""
     import asyncio
 
-    from projector.ingest.broker import PASSING, Broker, KafkaUnreachable
-
-    async def ask() -> "dict[tuple[str, int], int]":
-        broker = Broker(brokers)
-        await broker.connect()
-        try:
-            ends = await broker.ends(await broker.topics(topics))
-            return {(place.topic, place.partition): end for place, end in ends.items()}
-        finally:
-            await broker.close()
+    from projector.cli.ends import broker_ends
+    from projector.ingest.broker import PASSING, KafkaUnreachable
 
     try:
-        return asyncio.run(ask())
+        return asyncio.run(broker_ends(brokers, topics))
     except (KafkaUnreachable, *PASSING) as error:
         note(f"{error}; the ends shown are those that a worker saw last")
         return None

@@ -4,6 +4,7 @@ import errno
 import ipaddress
 import signal
 import socket
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +15,9 @@ from projector.errors import PrejoinError, SettingError
 if TYPE_CHECKING:
     from projector.declare.projections import Projections
     from projector.settings import Settings
+    from projector.store.status import Ends
 
+SECONDS_TO_ASK = 2  # the broker where it ends, for /v1/status: after it, what a worker noted last must do
 SECONDS_TO_STOP = 8  # for answers under way, at SIGTERM
 
 
@@ -54,9 +57,12 @@ def serve(settings: "Settings") -> None:
         )
     listener = listen(settings.api_host, settings.api_port)
     with listener:
-        check_database(settings, load(settings.projections))
+        projections = load(settings.projections)
+        check_database(settings, projections)
         config = uvicorn.Config(
-            create_app(settings),
+            create_app(
+                settings, partial(_ends, settings.brokers, projections.topics) if settings.kafka_brokers else None
+            ),
             access_log=False,  # it would hold the values of filters
             log_config=None,
             server_header=False,
@@ -67,6 +73,19 @@ def serve(settings: "Settings") -> None:
         # uvicorn stops at it by itself, and raises it once more when all is closed
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         uvicorn.Server(config).run(sockets=[listener])
+
+
+async def _ends(brokers: list[str], topics: list[str]) -> "Ends | None":
+    import asyncio
+
+    from projector.cli.ends import broker_ends
+    from projector.ingest.broker import PASSING
+
+    try:
+        async with asyncio.timeout(SECONDS_TO_ASK):
+            return await broker_ends(brokers, topics)
+    except PASSING:
+        return None
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -1,6 +1,5 @@
 """What a group is at now: what Postgres says, against the broker's own end offsets where it could be asked."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import psycopg
@@ -8,9 +7,7 @@ import psycopg
 from projector.declare.projections import Projections
 from projector.errors import NotMigrated
 from projector.store.connect import connect
-from projector.store.status import SUMMARY, count_rows, report
-
-Ends = Mapping[tuple[str, int], int]
+from projector.store.status import SUMMARY, Ends, count_rows, report, with_ends
 
 
 def current_status(url: str, group: str, projections: Projections, ends: Ends | None = None) -> dict[str, Any]:
@@ -22,11 +19,7 @@ def current_status(url: str, group: str, projections: Projections, ends: Ends | 
         except psycopg.errors.UndefinedTable:
             raise NotMigrated(group) from None
     if ends is not None:
-        known = {(p["topic"], p["partition"]): p for p in summary["partitions"]}
-        for place in sorted(ends.keys() - known.keys()):
-            known[place] = {"topic": place[0], "partition": place[1], "next": None}
-        partitions = [p | {"end_offset": ends.get(place, p.get("end_offset"))} for place, p in sorted(known.items())]
-        summary["partitions"] = partitions
+        summary["partitions"] = with_ends(summary["partitions"], ends)
     return report(projections, summary, rows)
 
 

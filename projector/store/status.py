@@ -4,13 +4,16 @@
 two together. Both statements are readable by the reading role.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from projector.declare.projections import Projections
 from projector.declare.sql import quoted
 from projector.declare.view import Relation, View
 from projector.store.names import generation_name
+
+Ends = Mapping[tuple[str, int], int]
+"""The broker's end offset by topic and partition."""
 
 COUNTED = 1_000_000  # rows of a view that are counted one by one; above it, Postgres's estimate is told
 
@@ -39,6 +42,14 @@ def count_rows(projections: Projections, summary: Mapping[str, Any]) -> str:
     there = {name: view["generation"] for name, view in summary["views"].items()}
     counts = [_count(r, _rows_of(projections, r), there) for r in projections.served if r.name in there]
     return f"SELECT json_build_object({', '.join(counts)})"
+
+
+def with_ends(partitions: Iterable[Mapping[str, Any]], ends: Ends) -> list[Mapping[str, Any]]:
+    """The summary's partitions with the broker's own ends in place of those that a worker noted last."""
+    known = {(p["topic"], p["partition"]): p for p in partitions}
+    for place in ends.keys() - known.keys():
+        known[place] = {"topic": place[0], "partition": place[1], "next": None}
+    return [{**p, "end_offset": ends.get(place, p.get("end_offset"))} for place, p in sorted(known.items())]
 
 
 def report(projections: Projections, summary: Mapping[str, Any], rows: Mapping[str, int]) -> dict[str, Any]:

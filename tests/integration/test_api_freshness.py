@@ -79,6 +79,7 @@ async def test_a_position_that_is_not_applied_is_unavailable(
     for path in ("/v1/orders", "/v1/orders/o1"):
         answer = await client.get(path, headers={"Prejoin-Min-Position": position})
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        assert answer.headers["prejoin-position"] == "orders/0@9"
         assert answer.json()["type"] == "urn:prejoin:position-not-reached"
 
 

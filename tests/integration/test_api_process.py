@@ -1,5 +1,6 @@
 """`prejoin api` as its user meets it: it serves, it stops, and it says in one line why it cannot start."""
 
+import json
 import os
 import re
 import signal
@@ -59,6 +60,44 @@ def test_it_serves_until_a_signal_and_then_stops_cleanly(
         assert process.wait(15) == code
         assert process.stderr is not None
         assert "Traceback" not in process.stderr.read()
+
+
+def publish(environment: dict[str, str], customer: str) -> None:
+    """One event through `prejoin publish`."""
+    event = {"specversion": "1.0", "id": customer, "source": "tests", "type": "customers.CustomerRegistered"}
+    event |= {"subject": customer, "time": "2026-01-01T00:00:00Z"}
+    data = {"customer_id": customer, "name": "Ann", "email": "ann@example.org", "country": "DE"}
+    command, line = [*COMMAND[:-1], "publish", "-"], json.dumps({**event, "data": data})
+    subprocess.run(command, env=environment, input=line, text=True, check=True, capture_output=True)
+
+
+def test_the_status_tells_where_the_broker_ends_though_no_worker_ran(
+    environment: dict[str, str], kafka_brokers: str
+) -> None:
+    environment["PREJOIN_KAFKA_BROKERS"] = kafka_brokers
+    publish(environment, "ann")
+    said = subprocess.run(
+        [*COMMAND[:-1], "status", "--json"],
+        env=environment | {"PREJOIN_DATABASE_URL": environment["PREJOIN_READ_DATABASE_URL"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    with serving(environment) as (_, address):
+        status = httpx.get(f"{address}/v1/status").json()
+    customers = [p for p in status["partitions"] if p["topic"] == "customers"]
+    assert customers
+    assert sum(p["lag"] for p in customers) == sum(p["end_offset"] for p in customers) > 0
+    assert (status, said.returncode) == (json.loads(said.stdout), 1)
+
+
+def test_the_status_is_told_though_the_broker_does_not_answer(environment: dict[str, str]) -> None:
+    with serving(environment | {"PREJOIN_KAFKA_BROKERS": "127.0.0.1:1"}) as (process, address):
+        assert httpx.get(f"{address}/v1/status").json()["state"] == "stopped"
+        process.send_signal(signal.SIGTERM)
+        process.wait(15)
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
 
 
 def refusal(environment: dict[str, str], **settings: str) -> str:
