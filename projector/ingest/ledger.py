@@ -11,8 +11,9 @@ from projector.apply.batch import TopicPartition
 from projector.ingest.broker import Topic
 from projector.store.connect import TCP, options
 
-# What a statement may raise for reasons that pass: the next call connects anew.
-PASSING = (psycopg.OperationalError, psycopg.InterfaceError)
+# What a statement may raise for reasons that pass: the next call connects anew. InternalError is, of all it may be,
+# the refusal of a database that only reads for now.
+PASSING = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
 MILLISECONDS = 5_000
 
 _READ = """
