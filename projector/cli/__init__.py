@@ -1,66 +1,16 @@
 """The command line `prejoin`: the composition root, where settings are read and the parts are put together.
 
-Each group of commands is a module of this package with a function `register(app)`, named in MODULES below. Commands
-import what they need when they run, so that `prejoin --help` does not wait for Kafka and web libraries.
+The commands are in the modules that `projector.cli.commands` names. This one imports next to nothing, so that Ctrl-C is
+minded from the first moment on.
 """
 
 import signal
 import sys
-from importlib import import_module
 from types import FrameType
-from typing import Annotated
-
-import typer
 
 from projector.errors import PrejoinError
 
-# One line a module, in the order in which `prejoin --help` shows their commands.
-MODULES = [
-    "projector.cli.demo",
-    "projector.cli.stack",
-    "projector.cli.run",
-    "projector.cli.data",
-    "projector.cli.operate",
-    "projector.cli.deadletters",
-    "projector.cli.serve",
-]
-
 WRONG_USE, INTERRUPTED = 2, 130
-
-app = typer.Typer(
-    name="prejoin",
-    help="Answers cross-service queries from views that were joined beforehand.",
-    epilog="Example: prejoin demo --once",
-    no_args_is_help=True,
-    add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    rich_markup_mode=None,  # help in panels takes 0.4 s to import what draws them
-    pretty_exceptions_enable=False,  # its tracebacks show local variables, database passwords among them
-)
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            typer.echo(f"prejoin {version('prejoin')}")
-        except PackageNotFoundError:
-            typer.echo("prejoin (run from its sources, not installed)")
-        raise typer.Exit
-
-
-@app.callback()
-def root(
-    _version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
-    ] = False,
-) -> None:
-    """Answers cross-service queries from views that were joined beforehand."""
-
-
-for _module in MODULES:
-    import_module(_module).register(app)
 
 
 def main() -> None:
@@ -68,16 +18,36 @@ def main() -> None:
     # As Ctrl-C does, SIGTERM unwinds through every `finally`; the long-running processes set handlers of their own.
     signal.signal(signal.SIGTERM, _interrupt)
     try:
+        from projector.cli.commands import app
+
         app(prog_name="prejoin")
     except PrejoinError as error:
         _fail(str(error), WRONG_USE)
     except KeyboardInterrupt:
         _fail("interrupted", INTERRUPTED)
-    except Exception:  # noqa: BLE001 - the boundary: Python's own exit code, 1, would say "the answer is no"
+    except Exception as error:  # noqa: BLE001 - the boundary: Python's own exit code, 1, would say "the answer is no"
+        if said := _environment(error):
+            _fail(said, WRONG_USE)
         import traceback
 
         traceback.print_exc()
         _fail("stopped by a defect of its own; please report it with the lines above", WRONG_USE)
+
+
+def _environment(error: Exception) -> str | None:
+    """What to say of an error that comes from where the command runs; None where it is a defect of ours."""
+    cause = getattr(error, "orig", None) or error  # SQLAlchemy's errors carry the driver's
+    if isinstance(cause, OSError) and cause.filename:
+        return f"{cause.filename}: {cause.strerror}: see that it can be read and written, and that there is room"
+    psycopg = sys.modules.get("psycopg")  # not loaded: none of its errors
+    if psycopg is None or not isinstance(cause, psycopg.Error):
+        return None
+    said = cause.diag.message_primary or next(iter(str(cause).splitlines()), "no answer")
+    if isinstance(cause, psycopg.errors.InsufficientPrivilege | psycopg.errors.ReadOnlySqlTransaction):
+        return f"the role of PREJOIN_DATABASE_URL may not do this ({said}): name the one that `prejoin migrate` ran as"
+    if isinstance(cause, psycopg.OperationalError):
+        return f"Postgres (PREJOIN_DATABASE_URL) gave up: {said}; give the command again when it is back"
+    return None
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -8,11 +8,15 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 SECONDS_BETWEEN_LINES = 3.0
+WHOLE = 1_000  # characters: no table is as wide
 
 # soft_wrap: one message stays one line, whatever the width; no highlight: ids and paths are not decorated
 console = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -23,9 +27,19 @@ def note(text: str) -> None:
     console.print(text, markup=False)
 
 
-def emit_json(report: Any) -> None:
+def report(answer: "str | Table") -> None:
+    """What was asked for, a line or a table, on stdout; a table is fitted to a terminal, whole in a file or a pipe."""
+    if isinstance(answer, str):
+        sys.stdout.write(answer + "\n")
+    else:
+        for column in answer.columns:
+            column.overflow = "fold"  # what is cut off cannot be copied
+        Console(highlight=False, width=None if sys.stdout.isatty() else WHOLE).print(answer)
+
+
+def emit_json(told: Any) -> None:
     """Exactly one JSON object on stdout; times become RFC 3339 in UTC, decimals strings."""
-    sys.stdout.write(json.dumps(report, ensure_ascii=False, default=_plain) + "\n")
+    sys.stdout.write(json.dumps(told, ensure_ascii=False, default=_plain) + "\n")
     sys.stdout.flush()
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from projector.cli.console import console, emit_json, note
+from projector.cli.console import emit_json, report
 from projector.cli.operate import All, Json, loaded
 from projector.errors import PrejoinError
 
@@ -45,8 +45,8 @@ def list_letters(
             aggregate = f"{row['entity']} {row['aggregate']}" if row["entity"] else "–"
             table.add_row(str(row["id"]), row["position"], row["reason"], row["type"] or "–", aggregate, row["detail"])
         if found:
-            console.print(table)
-        note(", ".join(f"{n:,} {reason}" for reason, n in counts.items()) or "no dead letters")
+            report(table)
+        report(", ".join(f"{n:,} {reason}" for reason, n in counts.items()) or "no dead letters")
     raise typer.Exit(1 if counts else 0)
 
 
@@ -62,7 +62,7 @@ def show(letter: Annotated[int, typer.Argument(metavar="ID")], as_json: Json = F
         emit_json(row)
     else:
         for name, value in row.items():
-            typer.echo(f"{name}: {value}")
+            report(f"{name}: {'–' if value is None else value}")
 
 
 @deadletters.command(epilog="Example: prejoin deadletters replay 7 8 --dry-run")
@@ -115,8 +115,8 @@ def _each(
         emit_json({"results": results, "dead_letters": left})
     else:
         for result in results:
-            note(str(result["said"]))
-        note(f"{left:,} dead letters left" if left else "no dead letters left")
+            report(str(result["said"]))
+        report(f"{left:,} dead letters left" if left else "no dead letters left")
     failed = any(not result["done"] for result in results)
     raise typer.Exit(1 if failed or (answer and left) else 0)
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from projector.cli.console import console, emit_json, note, progress
+from projector.cli.console import emit_json, note, progress, report
 from projector.errors import PrejoinError
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ def migrate(
         emit_json({"dry_run": dry_run, "steps": done})
         return
     for step in done:
-        note(f"{'would ' if dry_run else ''}{step}")
-    note("nothing to do" if not done else "nothing was changed" if dry_run else "done")
+        report(f"{'would ' if dry_run else ''}{step}")
+    report("nothing to do" if not done else "nothing was changed" if dry_run else "done")
     if not read_url:
         note("PREJOIN_READ_DATABASE_URL is not set: no reading role was made, which `prejoin api` needs")
 
@@ -65,9 +65,9 @@ def check(
         emit_json({"problems": found, "schemas": schemas})
     else:
         for problem in found:
-            note(problem)
+            report(problem)
         parts = f"{len(projections.entities)} entities, {len(projections.relations)} views and rollups"
-        note(f"{len(found)} problems" if found else f"nothing wrong: {parts}")
+        report(f"{len(found)} problems" if found else f"nothing wrong: {parts}")
     raise typer.Exit(1 if found else 0)
 
 
@@ -122,13 +122,13 @@ def _print_verified(found: list[Any]) -> None:
     table = Table("view", "rows", "different", "repaired")
     for v in found:
         table.add_row(v.view, f"{v.rows:,}", f"{v.different:,}", f"{v.repaired:,}")
-    console.print(table)
+    report(table)
     for v in found:
         for d in v.differences:
             columns = f" in {', '.join(d.columns)}" if d.columns else ""
-            note(f"{v.view} {'/'.join('~' if k is None else str(k) for k in d.key)}: {d.kind}{columns}")
+            report(f"{v.view} {'/'.join('~' if k is None else str(k) for k in d.key)}: {d.kind}{columns}")
         if v.different > len(v.differences):
-            note(f"{v.view}: and {v.different - len(v.differences):,} more")
+            report(f"{v.view}: and {v.different - len(v.differences):,} more")
 
 
 def status(as_json: Json = False) -> None:
@@ -166,7 +166,7 @@ def _print_status(told: dict[str, Any]) -> None:
     from rich.table import Table
 
     lag = "" if told["lag_seconds"] is None else f" ({told['lag_seconds']:,.1f} s ago)"
-    note(f"{told['state']}, as of {told['as_of'] or 'never'}{lag}; {told['dead_letters']:,} dead letters")
+    report(f"{told['state']}, as of {told['as_of'] or 'never'}{lag}; {told['dead_letters']:,} dead letters")
     views = Table("view", "state", "rows", "pending")
     for v in told["views"]:
         views.add_row(v["view"], v["state"], _known(v["rows"]), f"{v['pending']:,}")
@@ -174,8 +174,8 @@ def _print_status(told: dict[str, Any]) -> None:
     for p in told["partitions"]:
         name = f"{p['topic']}/{p['partition']}"
         partitions.add_row(name, p["position"] or "–", _known(p["end_offset"]), _known(p["lag"]))
-    console.print(views)
-    console.print(partitions)
+    report(views)
+    report(partitions)
 
 
 def _known(number: int | None) -> str:

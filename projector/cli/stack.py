@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from projector.cli.console import console, emit_json, note
+from projector.cli.console import console, emit_json, note, report
 
 if TYPE_CHECKING:
     from projector.embedded import Endpoints, ServiceState
@@ -102,7 +102,6 @@ def _show(endpoints: "Endpoints") -> None:
 
 
 def _show_states(root: Path, states: "list[ServiceState]") -> None:
-    from rich.console import Console
     from rich.table import Table
 
     if not states:
@@ -111,7 +110,7 @@ def _show_states(root: Path, states: "list[ServiceState]") -> None:
     table = Table("server", "state", "address", "pid")
     for state in states:
         table.add_row(state.service, state.state, state.address, str(state.pid or ""))
-    Console(highlight=False).print(table)
+    report(table)
 
 
 def _start_supervisor(root: Path, services: tuple[str, ...]) -> None:

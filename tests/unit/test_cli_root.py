@@ -13,14 +13,15 @@ from typing import Any
 import pytest
 import typer
 
-from projector.cli import app
+from projector.cli.commands import app
 from projector.cli.console import _Lines, emit_json, progress
 
 REPOSITORY = Path(__file__).parents[2]
 # A command line with commands that fail in each way; what follows `main` is what `prejoin` runs.
 FAILING = """
 import os, signal, sys
-from projector.cli import app, main
+from projector.cli import main
+from projector.cli.commands import app
 from projector.errors import PrejoinError
 
 @app.command()
@@ -30,6 +31,20 @@ def wrong() -> None:
 @app.command()
 def defect() -> None:
     raise ZeroDivisionError("a defect")
+
+@app.command()
+def unwritable() -> None:
+    open("/nowhere/at/all", "w")
+
+@app.command()
+def refused() -> None:
+    import psycopg
+    raise psycopg.errors.InsufficientPrivilege("permission denied for table dead_letters")
+
+@app.command()
+def gone() -> None:
+    import psycopg
+    raise psycopg.OperationalError("server closed the connection unexpectedly\\n\\tThis probably means …")
 
 @app.command()
 def signalled(name: str) -> None:
@@ -62,7 +77,7 @@ def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
 
 
 def test_help_is_quick_and_loads_none_of_the_heavy_libraries() -> None:
-    loaded = python("-c", "import sys, projector.cli; print(*sys.modules)").stdout.split()
+    loaded = python("-c", "import sys, projector.cli.commands; print(*sys.modules)").stdout.split()
     heavy = {"faust", "fastapi", "aiokafka", "sqlalchemy", "psycopg", "pydantic", "pyarrow", "psutil", "alembic"}
     assert not heavy & set(loaded)
 
@@ -107,6 +122,32 @@ def test_a_defect_does_not_exit_with_the_code_for_no() -> None:
     done = python("-c", FAILING.replace("main()\n", "sys.argv = ['prejoin', 'defect']; main()\n"))
     assert done.returncode == 2
     assert "ZeroDivisionError" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("unwritable", "/nowhere/at/all: No such file or directory: see that it can be read and written"),
+        ("refused", "the role of PREJOIN_DATABASE_URL may not do this (permission denied for table dead_letters)"),
+        ("gone", "Postgres (PREJOIN_DATABASE_URL) gave up: server closed the connection unexpectedly; give the"),
+    ],
+)
+def test_what_the_environment_does_is_told_in_one_line(command: str, said: str) -> None:
+    done = python("-c", FAILING.replace("main()\n", f"sys.argv = ['prejoin', '{command}']; main()\n"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"prejoin: {said}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_ctrl_c_while_the_commands_are_still_being_imported_leaves_no_traceback() -> None:
+    # an import that takes for ever, of a module that every command needs
+    done = python(
+        "-c",
+        "import os, signal, sys\nfrom projector.cli import main\n"
+        "class Slow:\n    def find_spec(self, *_): os.kill(os.getpid(), signal.SIGINT); signal.pause()\n"
+        "sys.meta_path.insert(0, Slow()); sys.argv = ['prejoin', 'status']; main()",
+    )
+    assert (done.returncode, done.stderr) == (130, "prejoin: interrupted\n")
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])

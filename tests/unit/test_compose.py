@@ -8,7 +8,7 @@ import pytest
 import typer
 import yaml
 
-from projector.cli import app
+from projector.cli.commands import app
 from projector.settings import Settings
 
 REPOSITORY = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import typer
 
-from projector.cli import app
+from projector.cli.commands import app
 from projector.declare.projections import load
 from projector.operate.check import problems
 from projector.settings import Settings
