@@ -1,5 +1,6 @@
 """Prejoin's settings: environment variables `PREJOIN_…`, and a `.env` file in the working directory."""
 
+import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -9,6 +10,8 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from projector.errors import SettingError
+
+_PREFIX = re.compile("^(Value error, |Input |String )")  # pydantic's: behind it comes what should be
 
 
 class Settings(BaseSettings):
@@ -50,7 +53,7 @@ class Settings(BaseSettings):
     def _are_brokers(cls, value: str | None) -> str | None:
         for broker in (value or "").split(",") if value else ():
             host, _, port = broker.strip().rpartition(":")
-            if not host or not port.isdigit():
+            if not host or not port.isdecimal() or not 0 < int(port) < 65536:
                 raise ValueError("must look like host:port,host:port")
         return value
 
@@ -93,5 +96,5 @@ def read_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        wrong = [f"PREJOIN_{str(e['loc'][0]).upper()} {e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
+        wrong = [f"PREJOIN_{str(e['loc'][0]).upper()} {_PREFIX.sub('', e['msg'])}" for e in error.errors()]
         raise SettingError("; ".join(wrong)) from None

@@ -76,6 +76,8 @@ def _bar(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
 
         def advance(count: int) -> None:
             bar.advance(task, count)
+            if total is not None and bar.tasks[0].completed > total:  # which was a guess
+                bar.update(task, total=bar.tasks[0].completed)
 
         yield advance
 
@@ -95,6 +97,6 @@ class _Lines:
             self.say()
 
     def say(self) -> None:
-        of_total = "" if self._total is None else f" of {self._total:,}"
+        of_total = "" if self._total is None or self._done > self._total else f" of {self._total:,}"
         note(f"{self._label}: {self._done:,}{of_total}")
         self._next_line = monotonic() + SECONDS_BETWEEN_LINES

@@ -1,21 +1,18 @@
 """`prejoin generate tpch` and `prejoin publish`: events to try Prejoin with, and how events get to Kafka."""
 
-import asyncio
 import os
-import signal
 import sys
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, TypeVar
+from typing import Annotated, BinaryIO
 
 import typer
 
 from projector.cli.console import emit_json, note, progress
+from projector.cli.interrupts import run
 from projector.errors import PrejoinError
-
-_Result = TypeVar("_Result")
 
 generate = typer.Typer(no_args_is_help=True, help="Events to try Prejoin with.")
 
@@ -77,7 +74,7 @@ def publish_files(
     brokers = read_settings().brokers
     lines = EventLines(files)
     with progress("Events published") as advance:
-        done = _run(publish(brokers, lines, partitions=partitions, on_progress=advance))
+        done = run(publish(brokers, lines, partitions=partitions, on_progress=advance))
     for topic in done.created:
         note(f"created topic {topic} with {partitions} partitions")
     if lines.problem:
@@ -88,20 +85,6 @@ def publish_files(
         )
     else:
         note(f"{done.count:,} events published in {done.seconds:.1f} s")
-
-
-def _run(work: Coroutine[Any, Any, _Result]) -> _Result:
-    """Run `work`; SIGTERM cancels it, as Ctrl-C does, instead of ending whatever the event loop was at."""
-
-    async def stoppable() -> _Result:
-        task = asyncio.ensure_future(work)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        return await task
-
-    try:
-        return asyncio.run(stoppable())
-    except asyncio.CancelledError:
-        raise KeyboardInterrupt from None
 
 
 @contextmanager

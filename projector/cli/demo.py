@@ -3,9 +3,10 @@
 import asyncio
 import os
 import shutil
+import signal
 import socket
-import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -18,14 +19,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from projector.cli.console import console, note, progress
+from projector.cli.interrupts import run
+from projector.cli.operate import advancing
 from projector.errors import PrejoinError
 
 if TYPE_CHECKING:
     from projector.declare.projections import Projections
+    from projector.embedded.process import Child
     from projector.operate.verify import Verified
 
 ROOT = Path(".prejoin/demo")
-SECONDS_TO_START, SECONDS_TO_STOP, SECONDS_WITHOUT_PROGRESS = 60.0, 15.0, 90.0
+SECONDS_TO_START, SECONDS_WITHOUT_PROGRESS = 60.0, 90.0
 SECONDS_BETWEEN_LOOKS = 0.2
 _APPLIED = "SELECT coalesce(sum(next), 0)::bigint, (SELECT count(*) FROM pending) FROM positions"
 
@@ -47,10 +51,7 @@ def demo(
     """
     from projector.embedded import Stack
 
-    _refuse_taken(port)
-    Stack.take_down(ROOT)
-    shutil.rmtree(ROOT, ignore_errors=True)
-    with Stack(ROOT, ("postgres", "kafka"), note) as servers:
+    with _alone(port), Stack(ROOT, ("postgres", "kafka"), note) as servers, ExitStack() as processes:
         environment = {
             **servers.endpoints.environment(),
             "PREJOIN_API_HOST": "127.0.0.1",
@@ -59,13 +60,36 @@ def demo(
             "PREJOIN_GROUP": "prejoin",
             "PREJOIN_PROJECTIONS": "projections",
         }
-        drifted = _Demo(environment, f"http://127.0.0.1:{port}").run(scale, once, rate)
+        try:
+            drifted = _Demo(environment, f"http://127.0.0.1:{port}", processes).run(scale, once, rate)
+        finally:
+            note("stopping")
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)  # what follows takes seconds, and leaves nothing running
     raise typer.Exit(1 if drifted else 0)
 
 
+@contextmanager
+def _alone(port: int) -> Iterator[None]:
+    """Hold the demo's folder, empty, with nothing running in it; raises PrejoinError where it or the port is taken."""
+    from projector.embedded import Stack
+    from projector.embedded.files import try_lock
+
+    lock = try_lock(ROOT.with_suffix(".lock"))  # beside the folder, which is removed
+    if lock is None:
+        raise PrejoinError(f"a demo runs in {ROOT.resolve()} already: stop that one, or start this in another folder")
+    with lock:
+        for command in ("worker", "api"):
+            _child(command).end_leftover()
+        _refuse_taken(port)
+        Stack.take_down(ROOT)
+        shutil.rmtree(ROOT, ignore_errors=True)
+        yield
+
+
 class _Demo:
-    def __init__(self, environment: dict[str, str], api: str) -> None:
-        self._environment, self._api = environment, api
+    def __init__(self, environment: dict[str, str], api: str, processes: ExitStack) -> None:
+        self._environment, self._api, self._processes = environment, api, processes
         self._writer = environment["PREJOIN_DATABASE_URL"]
         self._brokers = environment["PREJOIN_KAFKA_BROKERS"].split(",")
         self._group = environment["PREJOIN_GROUP"]
@@ -78,22 +102,21 @@ class _Demo:
 
         projections = load(self._environment["PREJOIN_PROJECTIONS"])
         migrate(self._writer, self._environment["PREJOIN_READ_DATABASE_URL"], self._group, projections)
-        asyncio.run(ensure_topics(self._brokers, projections.topics, 4))
-        with ExitStack() as processes:
-            worker = processes.enter_context(_process("worker", self._environment))
-            api = processes.enter_context(_process("api", self._environment))
-            self._wait_for_api(api)
-            note(f"the API answers on {self._api}, its documentation on {self._api}/docs")
-            started = time.monotonic()
-            published = self._publish(scale)
-            self._wait_until_applied(published, worker)
-            seconds = time.monotonic() - started
-            found = self._verify(projections)
-            self._sum_up(published, seconds, found)
-            drifted = any(v.different for v in found)
-            if not once and not drifted:
-                note(f"{rate:g} new events a second are on their way; press Ctrl-C to stop")
-                asyncio.run(self._live(scale, rate, worker))
+        run(ensure_topics(self._brokers, projections.topics, 4))
+        worker = self._processes.enter_context(_process("worker", self._environment))
+        api = self._processes.enter_context(_process("api", self._environment))
+        self._wait_for_api(api)
+        note(f"the API answers on {self._api}, its documentation on {self._api}/docs")
+        started = time.monotonic()
+        published = self._publish(scale)
+        self._wait_until_applied(published, worker)
+        seconds = time.monotonic() - started
+        found = self._verify(projections)
+        self._sum_up(published, seconds, found)
+        drifted = any(v.different for v in found)
+        if not once and not drifted:
+            note(f"{rate:g} new events a second are on their way; press Ctrl-C to stop")
+            run(self._live(scale, rate, worker))
         return drifted
 
     def _publish(self, scale: float) -> int:
@@ -101,9 +124,9 @@ class _Demo:
         from projector.publish import publish
 
         with progress("events published", round(tpch.EVENTS_PER_SCALE * scale)) as advance:  # about so many
-            return asyncio.run(publish(self._brokers, tpch.events(scale), on_progress=advance)).count
+            return run(publish(self._brokers, tpch.events(scale), on_progress=advance)).count
 
-    def _wait_until_applied(self, published: int, worker: "subprocess.Popen[bytes]") -> None:
+    def _wait_until_applied(self, published: int, worker: "Child") -> None:
         from projector.store.connect import connect
 
         done, moved = 0, time.monotonic()
@@ -116,18 +139,19 @@ class _Demo:
                     done, moved = applied, time.monotonic()
                 if done >= published and not pending:
                     return
-                _refuse_ended(worker, "worker")
+                _refuse_ended(worker)
                 if time.monotonic() - moved > SECONDS_WITHOUT_PROGRESS:
                     raise PrejoinError(
-                        f"the worker made no progress for {SECONDS_WITHOUT_PROGRESS:.0f} s: see {_log('worker')}"
+                        f"the worker made no progress for {SECONDS_WITHOUT_PROGRESS:.0f} s: see {worker.log}"
                     )
                 time.sleep(SECONDS_BETWEEN_LOOKS)
 
     def _verify(self, projections: "Projections") -> "list[Verified]":
         from projector.operate.verify import Verifier
 
-        with closing(Verifier(self._writer, self._group, projections)) as verifier:
-            return [verifier.verify(relation) for relation in projections.relations]
+        verifier = Verifier(self._writer, self._group, projections)
+        with closing(verifier), progress("rows verified") as advance:
+            return [verifier.verify(relation, False, advancing(advance)) for relation in projections.relations]
 
     def _sum_up(self, published: int, seconds: float, found: "list[Verified]") -> None:
         from rich.table import Table
@@ -142,66 +166,55 @@ class _Demo:
         note(f"verify found {different:,} rows that differ" if different else "verify found no drift")
         note(f'try: curl "{self._api}/v1/orders?status=pending&sort=-placed_at&limit=3"')
 
-    async def _live(self, scale: float, rate: float, worker: "subprocess.Popen[bytes]") -> None:
+    async def _live(self, scale: float, rate: float, worker: "Child") -> None:
         from projector import tpch
         from projector.publish import Publisher
 
         events = tpch.live_events(scale, lambda: datetime.now(UTC))
         async with Publisher(self._brokers) as publisher:
             while True:
-                _refuse_ended(worker, "worker")
+                _refuse_ended(worker)
                 if rate:
                     await publisher.send([next(events)])
                 await asyncio.sleep(1 / rate if rate else 1.0)
 
-    def _wait_for_api(self, api: "subprocess.Popen[bytes]") -> None:
+    def _wait_for_api(self, api: "Child") -> None:
         deadline = time.monotonic() + SECONDS_TO_START
         while True:
-            _refuse_ended(api, "api")
+            _refuse_ended(api)
             try:
                 with urllib.request.urlopen(f"{self._api}/readyz", timeout=2):  # noqa: S310 - our own address
                     return
             except (urllib.error.URLError, OSError):
                 if time.monotonic() > deadline:
-                    raise PrejoinError(
-                        f"the API did not answer in {SECONDS_TO_START:.0f} s: see {_log('api')}"
-                    ) from None
+                    raise PrejoinError(f"the API did not answer in {SECONDS_TO_START:.0f} s: see {api.log}") from None
             time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
+def _child(command: str) -> "Child":
+    from projector.embedded.process import Child
+
+    return Child(command, ROOT.resolve(), threading.Event())
+
+
 @contextmanager
-def _process(command: str, environment: dict[str, str]) -> "Iterator[subprocess.Popen[bytes]]":
+def _process(command: str, environment: dict[str, str]) -> "Iterator[Child]":
     """One of the long-running commands, its output in a file of its own; stopped at the end."""
-    _log(command).parent.mkdir(parents=True, exist_ok=True)
-    with _log(command).open("wb") as log:
-        process = subprocess.Popen(  # noqa: S603 - our own command
-            [sys.executable, "-m", "projector.cli", command],
-            env=os.environ | environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,  # a terminal's Ctrl-C is ours to pass on
-        )
+    process = _child(command)
     try:
+        process.spawn(
+            [sys.executable, "-m", "projector.cli", command], Path.cwd(), environment=os.environ | environment
+        )
         yield process
     finally:
-        process.terminate()
-        try:
-            process.wait(SECONDS_TO_STOP)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        process.stop()
 
 
-def _log(command: str) -> Path:
-    return ROOT / "logs" / f"{command}.log"
-
-
-def _refuse_ended(process: "subprocess.Popen[bytes]", command: str) -> None:
-    if process.poll() is not None:
-        lines = _log(command).read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+def _refuse_ended(process: "Child") -> None:
+    if process.exit_code is not None:
+        lines = process.log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
         raise PrejoinError(
-            f"`prejoin {command}` ended with {process.returncode}: {lines[-1]} (more in {_log(command)})"
+            f"`prejoin {process.name}` ended with {process.exit_code}: {lines[-1]} (more in {process.log})"
         )
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from projector.cli.console import emit_json, note, progress, report
+from projector.cli.interrupts import run
 from projector.errors import PrejoinError
 
 if TYPE_CHECKING:
@@ -31,11 +32,11 @@ def migrate(
     as_json: Json = False,
 ) -> None:
     """Create or upgrade the schema: the engine's tables, entities, views, the reading role."""
-    from projector.store.migrate import migrate as run
+    from projector.store.migrate import migrate as apply
 
     settings, projections = loaded()
     read_url = settings.read_database_url.get_secret_value() if settings.read_database_url else None
-    done = run(settings.writer_url, read_url, settings.group, projections, dry_run)
+    done = apply(settings.writer_url, read_url, settings.group, projections, dry_run)
     if as_json:
         emit_json({"dry_run": dry_run, "steps": done})
         return
@@ -85,7 +86,7 @@ def verify(
     found: list[Verified] = []
     with closing(Verifier(settings.writer_url, settings.group, projections)) as verifier, progress("rows") as advance:
         for relation in chosen:
-            found.append(verifier.verify(relation, repair, _advancing(advance)))
+            found.append(verifier.verify(relation, repair, advancing(advance)))
     left = sum(v.different - v.repaired for v in found)
     if as_json:
         emit_json({"drift": left, "views": [_verified(v) for v in found]})
@@ -100,7 +101,8 @@ def _chosen(projections: "Projections", views: list[str] | None, every: bool) ->
     return projections.relations if every else [projections.relation(name) for name in views or ()]
 
 
-def _advancing(advance: Any) -> Any:
+def advancing(advance: Any) -> Any:
+    """What a Verifier tells how far it is; `advance` is told the rows of all views together."""
     seen: dict[str, int] = {}
 
     def tell(view: str, rows: int) -> None:
@@ -150,13 +152,11 @@ def status(as_json: Json = False) -> None:
 
 def _broker_ends(brokers: list[str], topics: list[str]) -> "Ends | None":
     """The end of each partition as the broker has it now; None, with a note, where it does not answer."""
-    import asyncio
-
     from projector.cli.ends import broker_ends
     from projector.ingest.broker import PASSING, KafkaUnreachable
 
     try:
-        return asyncio.run(broker_ends(brokers, topics))
+        return run(broker_ends(brokers, topics))
     except (KafkaUnreachable, *PASSING) as error:
         note(f"{error}; the ends shown are those that a worker saw last")
         return None

@@ -4,7 +4,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -58,7 +58,7 @@ def _send(process: psutil.Process, number: signal.Signals) -> None:
 
 
 class Child:
-    """A server that this process started; `root` gets its log and the file that remembers its pid.
+    """A process that this one started, such as a server; `root` gets its log and the file that remembers its pid.
 
     `cancelled`, once set, ends a start; `signals` are what stops it, the politest first.
     """
@@ -76,6 +76,11 @@ class Child:
         """The pid while it runs."""
         return self._popen.pid if self._popen and self._popen.poll() is None else None
 
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended by itself; None while it runs, and before it was started."""
+        return self._popen.poll() if self._popen else None
+
     def end_leftover(self) -> bool:
         """End the process that a killed parent left running; whether there was one."""
         leftover = recorded(self._record)
@@ -84,13 +89,20 @@ class Child:
         self._record.unlink(missing_ok=True)
         return leftover is not None
 
-    def spawn(self, command: Sequence[str | Path], cwd: Path, user: int | None = None) -> None:
-        """Start the server, as system user `user` where given; Ctrl-C in a terminal does not reach it."""
+    def spawn(
+        self,
+        command: Sequence[str | Path],
+        cwd: Path,
+        user: int | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start it, as system user `user` where given; Ctrl-C in a terminal does not reach it."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._popen = subprocess.Popen(  # noqa: S603 - our own programs, no shell
                 command,
                 cwd=cwd,
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -42,7 +42,8 @@ class Inbox:
         """Take all that waits, in the order of arrival; [] if nothing comes within so many seconds."""
         if not self._waiting:
             try:
-                await asyncio.wait_for(self._filled.wait(), seconds)
+                async with asyncio.timeout(seconds):  # wait_for, in Python 3.11, may forget that it was cancelled
+                    await self._filled.wait()
             except TimeoutError:
                 return []
         taken, self._waiting = self._waiting, []

@@ -136,7 +136,9 @@ class Publisher:
         if sent := self._sent.pop(place, None):
             with naming(place[0], self._brokers):
                 # an idempotent producer of aiokafka sends again for ever; sending is safe, but the user is to know
-                await asyncio.wait_for(sent, DELIVERY_SECONDS)
+                # not wait_for: Python 3.11's forgets that it was cancelled when `sent` is done at the same moment
+                async with asyncio.timeout(DELIVERY_SECONDS):
+                    await sent
 
     def _count(self, topic: str, records: int, sent: asyncio.Future[Any]) -> None:
         if not sent.cancelled() and sent.exception() is None:

@@ -92,4 +92,30 @@ def test_a_port_in_use_is_told_before_anything_starts(folder: Path) -> None:
         said, _ = running.communicate(timeout=60)
     assert running.returncode == 2
     assert "is in use: choose another with --port" in said
-    assert not (folder / ".prejoin").exists()
+    assert not (folder / ".prejoin" / "demo").exists()
+
+
+@pytest.mark.timeout(300)
+def test_a_second_one_is_refused_and_a_killed_one_is_cleared_away(folder: Path) -> None:
+    port = free_port()
+    running = demo(folder, "--scale", "0.001", "--port", str(port))
+    assert running.stdout is not None
+    for line in running.stdout:
+        if "the API answers" in line:
+            break
+    second = demo(folder, "--port", str(free_port()))
+    said, _ = second.communicate(timeout=60)
+    assert second.returncode == 2
+    assert (
+        said
+        == f"prejoin: a demo runs in {folder}/.prejoin/demo already: stop that one, or start this in another folder\n"
+    )
+    assert position(port)  # the first one goes on
+
+    running.kill()
+    running.communicate()
+    assert left_behind(folder)  # its worker, its API, its servers
+    again = demo(folder, "--once", "--scale", "0.001", "--port", str(port))
+    said, _ = again.communicate(timeout=200)
+    assert again.returncode == 0, said
+    assert left_behind(folder) == []

@@ -304,7 +304,7 @@ def test_status_needs_the_brokers(prejoin: Prejoin, there: dict[str, str]) -> No
 WRONG = {
     "database_url": ["mysql://u:sesame@h/db", "h:5432/db", "https://u:sesame@h/", "postgresql://u:sesame@h:port/db"],
     "read_database_url": ["sqlite:///sesame"],
-    "kafka_brokers": ["sesame", "h:port", ":9092"],
+    "kafka_brokers": ["sesame", "h:port", ":9092", "h:99999", "h:0"],
     "group": ["Capital", "9", "a-b", "x" * 41],
     "api_port": ["70000", "http"],
     "dead_letter_limit": ["0", "2", "half"],

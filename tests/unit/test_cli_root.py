@@ -185,6 +185,12 @@ def test_progress_without_a_terminal_is_plain_lines_on_stderr(capsys: pytest.Cap
     assert printed.err == "events: 2,000 of 2,000\n"
 
 
+def test_a_guess_that_was_too_low_is_dropped_rather_than_exceeded(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("events", 100) as advance:
+        advance(101)
+    assert capsys.readouterr().err == "events: 101\n"
+
+
 def test_a_long_job_says_a_line_every_few_seconds(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
