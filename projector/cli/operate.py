@@ -21,10 +21,14 @@ All = Annotated[bool, typer.Option("--all", help="All of them.")]
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the command line."""
-    app.command(epilog="Example: prejoin migrate --dry-run")(migrate)
-    app.command(epilog="Example: prejoin check --database")(check)
-    app.command(epilog="Example: prejoin verify --all --repair")(verify)
-    app.command(epilog="Example: prejoin status --json")(status)
+    app.command(short_help="Create or upgrade the schema.", epilog="Example: prejoin migrate --dry-run")(migrate)
+    app.command(short_help="Find what is wrong with contracts and views.", epilog="Example: prejoin check --database")(
+        check
+    )
+    app.command(short_help="Compare views with their definitions.", epilog="Example: prejoin verify --all --repair")(
+        verify
+    )
+    app.command(short_help="Say how far partitions and views are.", epilog="Example: prejoin status --json")(status)
 
 
 def migrate(
@@ -73,7 +77,7 @@ def check(
 
 
 def verify(
-    views: Annotated[list[str] | None, typer.Argument(help="Names of views.", metavar="[VIEW]…")] = None,
+    views: Annotated[list[str] | None, typer.Argument(help="Names of views.", metavar="[VIEW]")] = None,
     every: All = False,
     repair: Annotated[bool, typer.Option("--repair", help="Mend exactly the rows that differ.")] = False,
     as_json: Json = False,
@@ -134,7 +138,7 @@ def _print_verified(found: list[Any]) -> None:
 
 
 def status(as_json: Json = False) -> None:
-    """Say how far each partition and view is; exit 1 while lag or pending keys are left."""
+    """Say how far each partition and view is; exit 1 while lag or pending keys are left, or Kafka does not answer."""
     from projector.operate.status import current_status
 
     settings, projections = loaded()
@@ -146,7 +150,7 @@ def status(as_json: Json = False) -> None:
     else:
         _print_status(told)
     # where nobody knows the lag, nobody may read "nothing left"
-    left = any(p["lag"] != 0 for p in told["partitions"]) or any(v["pending"] for v in told["views"])
+    left = ends is None or any(p["lag"] != 0 for p in told["partitions"]) or any(v["pending"] for v in told["views"])
     raise typer.Exit(1 if left else 0)
 
 

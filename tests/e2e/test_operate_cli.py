@@ -211,6 +211,16 @@ def test_status_is_told_without_a_broker_from_what_a_worker_saw_last(
     assert "None" not in plain.out
 
 
+def test_status_without_a_broker_never_says_that_nothing_is_left(
+    prejoin: Prejoin, there: dict[str, str], shop: World
+) -> None:
+    tell(shop, placed("o1"))
+    shop.execute("INSERT INTO ends VALUES ('orders', 0, 1, now())")
+    done = prejoin("status", "--json", **there)
+    assert [p["lag"] for p in done.json["partitions"]] == [0]
+    assert done.code == 1
+
+
 def test_status_exits_with_1_while_keys_are_pending(prejoin: Prejoin, there: dict[str, str], shop: World) -> None:
     shop.execute("INSERT INTO pending VALUES ('order_overview', 1, 'o1')")
     done = prejoin("status", "--json", **there)
