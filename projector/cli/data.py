@@ -14,7 +14,11 @@ from projector.cli.console import emit_json, note, progress
 from projector.cli.interrupts import run
 from projector.errors import PrejoinError
 
-generate = typer.Typer(no_args_is_help=True, help="Events to try Prejoin with.")
+generate = typer.Typer(
+    no_args_is_help=True,
+    help="Events to try Prejoin with.",
+    epilog="Example: prejoin generate tpch --scale 0.001",
+)
 
 
 class OutputError(PrejoinError):
@@ -25,7 +29,10 @@ def register(app: typer.Typer) -> None:
     """Add this module's commands to the command line."""
     app.add_typer(generate, name="generate")
     app.command(
-        "publish", epilog="Example: prejoin generate tpch --scale 0.01 | prejoin publish -", no_args_is_help=True
+        "publish",
+        short_help="Publish CloudEvents to Kafka.",
+        epilog="Example: prejoin generate tpch --scale 0.01 | prejoin publish -",
+        no_args_is_help=True,
     )(publish_files)
 
 
@@ -34,7 +41,10 @@ def _group() -> None:
     """Events to try Prejoin with."""
 
 
-@generate.command(epilog="Example: prejoin generate tpch --scale 0.01 --output events.jsonl")
+@generate.command(
+    short_help="Write a shop's history as CloudEvents.",
+    epilog="Example: prejoin generate tpch --scale 0.01 --output events.jsonl",
+)
 def tpch(
     scale: Annotated[float, typer.Option(min=0.001, max=1000, help="TPC-H's scale: 1 is 1.5 million orders.")] = 0.01,
     output: Annotated[str, typer.Option("--output", "-o", help="The file to write, `-` for stdout.")] = "-",
@@ -60,7 +70,7 @@ def tpch(
 
 
 def publish_files(
-    files: Annotated[list[str], typer.Argument(metavar="FILE…", help="CloudEvents, one a line; `-` for stdin.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE", help="CloudEvents, one a line; `-` for stdin.")],
     partitions: Annotated[int, typer.Option(min=1, max=10_000, help="Partitions of topics that are created.")] = 4,
     as_json: Annotated[bool, typer.Option("--json", help="Report as one JSON object.")] = False,
 ) -> None:

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from projector.declare.projections import Projections
     from projector.settings import Settings
 
-deadletters = typer.Typer(no_args_is_help=True, help="What could not be applied, and what becomes of it.")
+deadletters = typer.Typer(
+    no_args_is_help=True,
+    help="What could not be applied, and what becomes of it.",
+    epilog="Example: prejoin deadletters list --reason orphan",
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -50,8 +54,11 @@ def list_letters(
     raise typer.Exit(1 if counts else 0)
 
 
-@deadletters.command(epilog="Example: prejoin deadletters show 7")
-def show(letter: Annotated[int, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
+@deadletters.command(short_help="Show one with its record as it came.", epilog="Example: prejoin deadletters show 7")
+def show(
+    letter: Annotated[int, typer.Argument(metavar="ID", help="Its id, as `deadletters list` shows it.")],
+    as_json: Json = False,
+) -> None:
     """Show one dead letter with its record as it came: it may hold personal data."""
     from projector.operate.deadletters import DeadLetters
 
@@ -65,9 +72,13 @@ def show(letter: Annotated[int, typer.Argument(metavar="ID")], as_json: Json = F
             report(f"{name}: {'–' if value is None else value}")
 
 
-@deadletters.command(epilog="Example: prejoin deadletters replay 7 8 --dry-run")
+@deadletters.command(
+    short_help="Apply them in their place, after a fix.", epilog="Example: prejoin deadletters replay 7 8 --dry-run"
+)
 def replay(
-    ids: Annotated[list[int] | None, typer.Argument(metavar="[ID]…")] = None,
+    ids: Annotated[
+        list[int] | None, typer.Argument(metavar="ID", help="Ids, as `deadletters list` shows them.")
+    ] = None,
     every: All = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would become of them, and do nothing.")] = False,
     as_json: Json = False,
@@ -83,7 +94,9 @@ def replay(
 
 @deadletters.command(epilog="Example: prejoin deadletters purge 7")
 def purge(
-    ids: Annotated[list[int] | None, typer.Argument(metavar="[ID]…")] = None,
+    ids: Annotated[
+        list[int] | None, typer.Argument(metavar="ID", help="Ids, as `deadletters list` shows them.")
+    ] = None,
     every: All = False,
     as_json: Json = False,
 ) -> None:

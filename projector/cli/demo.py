@@ -36,7 +36,9 @@ _APPLIED = "SELECT coalesce(sum(next), 0)::bigint, (SELECT count(*) FROM pending
 
 def register(app: typer.Typer) -> None:
     """Add this command to the command line."""
-    app.command(epilog="Example: prejoin demo --once --scale 0.001")(demo)
+    app.command(
+        short_help="Run the whole system on embedded servers.", epilog="Example: prejoin demo --once --scale 0.001"
+    )(demo)
 
 
 def demo(
@@ -113,6 +115,8 @@ class _Demo:
         seconds = time.monotonic() - started
         found = self._verify(projections)
         self._sum_up(published, seconds, found)
+        if not once:
+            note(f'try: curl "{self._api}/v1/orders?status=pending&sort=-placed_at&limit=3"')
         drifted = any(v.different for v in found)
         if not once and not drifted:
             note(f"{rate:g} new events a second are on their way; press Ctrl-C to stop")
@@ -164,7 +168,6 @@ class _Demo:
         note(f"{published:,} events in {seconds:.1f} s: {rate}")
         different = sum(v.different for v in found)
         note(f"verify found {different:,} rows that differ" if different else "verify found no drift")
-        note(f'try: curl "{self._api}/v1/orders?status=pending&sort=-placed_at&limit=3"')
 
     async def _live(self, scale: float, rate: float, worker: "Child") -> None:
         from projector import tpch

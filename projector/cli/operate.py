@@ -77,7 +77,7 @@ def check(
 
 
 def verify(
-    views: Annotated[list[str] | None, typer.Argument(help="Names of views.", metavar="[VIEW]")] = None,
+    views: Annotated[list[str] | None, typer.Argument(help="Names of views.", metavar="VIEW")] = None,
     every: All = False,
     repair: Annotated[bool, typer.Option("--repair", help="Mend exactly the rows that differ.")] = False,
     as_json: Json = False,

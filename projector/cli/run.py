@@ -5,7 +5,10 @@ import typer
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the command line."""
-    app.command(epilog="Example: PREJOIN_METRICS_PORT=0 prejoin worker")(worker)
+    app.command(
+        short_help="Apply events from Kafka to the views, until stopped.",
+        epilog="Example: PREJOIN_METRICS_PORT=0 prejoin worker",
+    )(worker)
 
 
 def worker() -> None:

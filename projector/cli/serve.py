@@ -27,7 +27,9 @@ class NotMigratedError(PrejoinError):
 
 def register(app: typer.Typer) -> None:
     """Add this module's command to the command line."""
-    app.command("api", epilog="Example: prejoin api --port 8080")(api)
+    app.command("api", short_help="Serve the views over HTTP, read-only.", epilog="Example: prejoin api --port 8080")(
+        api
+    )
 
 
 def api(

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_LOOKS = 0.2
 
-stack = typer.Typer(no_args_is_help=True, help="Run real Postgres, Kafka and Elasticsearch on loopback.")
+stack = typer.Typer(
+    no_args_is_help=True,
+    help="Run real Postgres, Kafka and Elasticsearch on loopback.",
+    epilog="Example: prejoin stack up --detach --only postgres,kafka",
+)
 
 Root = Annotated[
     Path, typer.Option("--root", help="The folder that keeps the servers' data.", file_okay=False, show_default=True)
@@ -31,7 +35,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(stack, name="stack")
 
 
-@stack.command(epilog="Example: prejoin stack up --detach --only postgres,kafka")
+@stack.command(short_help="Start the servers.", epilog="Example: prejoin stack up --detach --only postgres,kafka")
 def up(
     detach: Annotated[bool, typer.Option("--detach", help="Return when all answer; leave them running.")] = False,
     only: Annotated[str, typer.Option(help="Which servers, separated by commas; default: all three.")] = "",
@@ -58,7 +62,7 @@ def up(
             note("stopping")
 
 
-@stack.command(epilog="Example: prejoin stack down")
+@stack.command(short_help="Stop the servers; their data stays.", epilog="Example: prejoin stack down")
 def down(root: Root = DEFAULT_ROOT) -> None:
     """Stop the servers, and whatever a killed `stack up` left running; their data stays."""
     from projector.embedded import Stack
@@ -67,7 +71,9 @@ def down(root: Root = DEFAULT_ROOT) -> None:
     note("stopped" if found else f"nothing is running in {root}")
 
 
-@stack.command(epilog='Example: eval "$(prejoin stack env)"')
+@stack.command(
+    short_help="Print `export PREJOIN_…=…` lines for a shell.", epilog='Example: eval "$(prejoin stack env)"'
+)
 def env(root: Root = DEFAULT_ROOT) -> None:
     """Print `export PREJOIN_…=…` lines, with passwords, for a shell to read."""
     from projector.embedded import running_endpoints
@@ -76,7 +82,7 @@ def env(root: Root = DEFAULT_ROOT) -> None:
         typer.echo(f"export {name}={shlex.quote(value)}")
 
 
-@stack.command(epilog="Example: prejoin stack status --json")
+@stack.command(short_help="Tell which servers run, and where.", epilog="Example: prejoin stack status --json")
 def status(
     root: Root = DEFAULT_ROOT,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,

@@ -99,6 +99,13 @@ def test_every_command_explains_itself_with_an_example(path: tuple[str, ...]) ->
     assert "prejoin " + " ".join(path) in command.epilog
 
 
+@pytest.mark.parametrize("group", [[], ["stack"], ["deadletters"], ["generate"]], ids=str)
+def test_the_lists_of_commands_say_each_in_a_line_that_is_not_cut_off(group: list[str]) -> None:
+    told = prejoin(*group, "--help").stdout
+    assert "Example: prejoin " in told
+    assert "..." not in told.partition("Commands:")[2].partition("Example:")[0]
+
+
 def test_the_version_is_told() -> None:
     told = prejoin("--version")
     assert told.returncode == 0
