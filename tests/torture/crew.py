@@ -9,11 +9,12 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tests.integration.running import Running
+from tests.integration.running import Running, until
 from tests.torture.failed import TortureFailed
 from tests.torture.plan import MOST_WORKERS
 
 SECONDS_TO_STOP = 15.0  # the promise is 10; a machine under torture gets a little more
+SECONDS_TO_JOIN = 60.0
 SECONDS_BEFORE_RESTART = 1.0
 # What a worker may leave with under these faults, by its last line. A supervisor starts another.
 PASSING = {
@@ -53,6 +54,10 @@ class Crew:
                 [sys.executable, "-m", self._module, "worker"], env=self._environment, stdout=output, stderr=output
             )
         self._all.append(Running(process, log))
+
+    async def all_joined(self) -> None:
+        """Return once each has become a member of the group."""
+        await until(lambda: all(worker.said("joined") for worker in self.alive), SECONDS_TO_JOIN)
 
     def choose(self, pick: int, *, awake: bool = False) -> Running | None:
         """One of those alive; with `awake` none that is paused."""

@@ -49,15 +49,18 @@ class Report:
         )
 
 
-async def torture(stack: Stack, plan: Plan, folder: Path, module: str = "projector.cli") -> Report:
+async def torture(
+    stack: Stack, plan: Plan, folder: Path, *, module: str = "projector.cli", records: Sequence[Record] = ()
+) -> Report:
     """Run a plan on a running stack that nobody else uses; raises TortureFailed. Logs go to `folder`.
 
-    `module` is what is started as a worker.
+    `module` is what is started as a worker, `records` another stream than the plan's.
     """
+    planned = records or await asyncio.to_thread(records_of, plan)
     world = World(stack.endpoints.database_url, load("projections"), stack.endpoints.read_database_url)
     run = Run(stack, plan, world, folder, module)
     try:
-        await run.whole()
+        await run.whole(planned)
     finally:
         run.crew.end()
         await run.publisher.close()
@@ -82,10 +85,9 @@ class Run:
         self.watch = Watch(world, self.publisher.acknowledged)
         self.report = Report(plan.seed)
 
-    async def whole(self) -> None:
+    async def whole(self, planned: Sequence[Record]) -> None:
         begin = time.monotonic()
         names = self.world.projections.topics
-        planned = await asyncio.to_thread(records_of, self.plan)
         await make_topics(self.brokers, names, self.plan.partitions)
         await self._until_caught_up(planned)
         await self.crew.stop_all()
@@ -115,6 +117,7 @@ class Run:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _work(self, planned: Sequence[Record]) -> None:
+        await self.crew.all_joined()  # before, one of them would do all the work
         self._begin = time.monotonic()
         async with asyncio.TaskGroup() as together:
             together.create_task(self._publish(planned))

@@ -10,10 +10,14 @@ import pytest
 from projector.embedded import Stack
 from tests.conftest import JARS
 from tests.torture.failed import TortureFailed
-from tests.torture.plan import KINDS, SMALL, Plan, Size, make_plan
+from tests.torture.plan import KINDS, SMALL, Size, make_plan
+from tests.torture.races import racing
 from tests.torture.run import torture
 
 SEED = 0
+ROUNDS = 1_000
+# no fault at all: three workers under load must do
+UNHARMED = dataclasses.replace(make_plan(1, Size(seconds=12, orders=700, faults=1)), faults=(), workers=3, partitions=2)
 
 
 @pytest.fixture(scope="module")
@@ -35,18 +39,21 @@ async def test_events_have_their_effect_exactly_once_whatever_happens(servers: S
 
 
 @pytest.mark.timeout(300)
+async def test_renames_and_moves_race_with_orders_of_the_same_customers_and_none_is_stale(
+    servers: Stack, tmp_path: Path
+) -> None:
+    await torture(servers, UNHARMED, tmp_path, records=racing(1, ROUNDS, UNHARMED.partitions))
+
+
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("protection", ["deduplication", "lock"])
 async def test_the_torture_notices_what_is_missing(
     servers: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, protection: str
 ) -> None:
     monkeypatch.setenv("TORTURE_WITHOUT", protection)
+    records = racing(1, ROUNDS, UNHARMED.partitions) if protection == "lock" else []
     with pytest.raises(TortureFailed, match="rows differ"):
-        await torture(servers, unharmed(), tmp_path, module="tests.torture.sabotage")
-
-
-def unharmed() -> Plan:
-    """No fault at all: three workers under load must show it."""
-    return dataclasses.replace(make_plan(1, Size(seconds=12, orders=900, faults=1)), faults=(), workers=3)
+        await torture(servers, UNHARMED, tmp_path, module="tests.torture.sabotage", records=records)
 
 
 def test_a_seed_stands_for_one_plan_and_the_seeds_for_all_faults() -> None:
