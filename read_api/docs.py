@@ -12,9 +12,15 @@ h2 { font-size: 1.05rem; margin: 2.2rem 0 .3rem; padding-top: .8rem; border-top:
 table { border-collapse: collapse; width: 100%; font-size: .9rem; }
 td, th { text-align: left; vertical-align: top; padding: .2rem .8rem .2rem 0; border-bottom: 1px solid #eef1f4; }
 summary { cursor: pointer; margin: .3rem 0; }
+td { overflow-wrap: anywhere; }
+td:first-child { min-width: 9rem; }
 @media (prefers-color-scheme: dark) { body { background: #12161c; color: #d9e0e8; } a { color: #8ab4f8; }
   h2 { border-color: #333c48; } td, th { border-color: #262d36; } }
 """
+_FILTERS = """<p>A list is filtered by its columns: <code>column=a,b</code> for any of several values, and with an
+operator in brackets <code>column[gte]=100</code>, <code>column[null]=true</code>. <code>sort=-column</code> begins with
+the greatest; <code>fields=a,b</code> leaves the other columns out.</p>"""
+SHOWN = 6  # values of a list; more of them, such as the columns to sort by, are in a table below
 
 
 def docs_page(described: Described) -> str:
@@ -24,7 +30,7 @@ def docs_page(described: Described) -> str:
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Prejoin API</title><style>{_STYLE}</style>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<h1>Prejoin API</h1>{about}<p>The same as <a href="openapi.json">OpenAPI 3.1</a>.</p>{body}</html>'
+        f'<h1>Prejoin API</h1>{about}{_FILTERS}<p>The same as <a href="openapi.json">OpenAPI 3.1</a>.</p>{body}</html>'
     )
 
 
@@ -35,10 +41,23 @@ def _path(described: Described, path: str, operation: Described) -> str:
     ok = operation["responses"]["200"]["content"]["application/json"]["schema"]
     return (
         f"<section><h2>GET {link}</h2><p>{escape(operation['summary'])}</p>"
-        + _folded("parameters", [(p["name"], _type(p["schema"]), p.get("description", "")) for p in parameters])
+        + _folded("parameters", _grouped(parameters))
         + _folded("row", _columns(_row_of(_resolve(described, ok))))
         + "</section>"
     )
+
+
+def _grouped(parameters: list[Described]) -> list[tuple[str, str, str]]:
+    """Name, type and description of each, a column's filters with all their operators in one row."""
+    operators: dict[str, list[str]] = {}
+    for parameter in parameters:
+        name, bracket, operator = parameter["name"].partition("[")
+        operators.setdefault(name, []).extend([f"`[{operator}`"] if bracket else [])
+    return [
+        (p["name"], _type(p["schema"]), " ".join([p.get("description", ""), *operators[p["name"]]]))
+        for p in parameters
+        if p["name"] in operators
+    ]
 
 
 def _row_of(schema: Described) -> Described:
@@ -61,11 +80,13 @@ def _folded(title: str, rows: list[tuple[str, str, str]]) -> str:
 
 
 def _type(schema: Described) -> str:
-    kind = schema.get("type", "any" if "enum" not in schema else "one of a list")
+    if "enum" in schema:
+        return ", ".join(schema["enum"]) if len(schema["enum"]) <= SHOWN else "column"
+    kind = schema.get("type", "any")
     if isinstance(kind, list):
         kind = " or ".join(kind)
     inner = schema.get("items", {})
-    form = schema.get("format") or schema.get("pattern")
+    form = schema.get("format") or ("decimal" if "pattern" in schema else "")
     listed = f" of {_type(inner)}" if inner and "properties" not in inner else ""
     return f"{kind}{listed}" + (f" ({form})" if form else "")
 

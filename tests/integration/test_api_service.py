@@ -1,5 +1,6 @@
 """The status, metrics, OpenAPI and its page: what tells how the service is."""
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -132,3 +133,10 @@ async def test_the_docs_name_every_route_and_load_nothing(client: httpx.AsyncCli
     assert "http://" not in page
     assert "https://" not in page
     assert "<script" not in page
+
+
+async def test_the_docs_show_the_filters_of_a_column_in_one_row(client: httpx.AsyncClient) -> None:
+    page = (await client.get("/docs")).text
+    assert re.search(r"<td><code>total</code><td>array of string \(decimal\)<td>.*?<code>\[gte\]</code>", page)
+    assert "<td><code>total[gte]</code>" not in page
+    assert "live, lagging, stuck, stopped" in page
