@@ -36,10 +36,16 @@ def connect(url: str, group: str, *, autocommit: bool = False, name: str = "prej
 
 def options(group: str) -> str:
     """Session settings of the group's connections, as libpq's `options`."""
-    path = search_path(group).replace(" ", "")
-    return (
-        f"-c search_path={path} -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION} -c timezone=UTC -c jit=off"
-    )
+    settings = {
+        "search_path": search_path(group).replace(" ", ""),
+        # the group's lock tells what was committed before it under READ COMMITTED only, whatever the server's default
+        "default_transaction_isolation": r"read\ committed",
+        "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION),
+        "timezone": "UTC",
+        "jit": "off",  # compiling takes longer than these statements run
+        "random_page_cost": "1.1",  # what is at work is in memory: some thousand keys are looked up, not a table read
+    }
+    return " ".join(f"-c {name}={value}" for name, value in settings.items())
 
 
 def engine(url: str, group: str) -> Engine:
