@@ -77,7 +77,8 @@ class Aggregate:
         if event.sequence is not None:
             if self.skips(event):
                 self.gaps.append((self.version + 1, event.sequence - 1))
-            self.version = event.sequence
+            self.fill(event.sequence)  # a replayed event may stand behind later ones, if one of those created it all
+            self.version = max(self.version, event.sequence)
         self.recent = (self.recent + fingerprint(event))[-REMEMBERED * HASH :]
         self.updated_at = max(self.updated_at or event.time, event.time)
         self.touched = True

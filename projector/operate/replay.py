@@ -19,7 +19,11 @@ from schemas.envelope import RawRecord
 _COLUMNS = 'topic, partition, "offset", key, value, headers, record_time'
 _LETTER = f"SELECT {_COLUMNS}, entity, aggregate, state FROM dead_letters WHERE id = %s FOR UPDATE"
 _BASE = "SELECT base FROM journals WHERE entity = %s AND aggregate = %s"
-_RECORDS = f"SELECT {_COLUMNS} FROM journal_records WHERE entity = %s AND aggregate = %s ORDER BY n"
+_RECORDS = f"""
+SELECT {_COLUMNS}, EXISTS (SELECT FROM dead_letters d WHERE d.state = 'replayed'
+    AND (d.topic, d.partition, d."offset") = (r.topic, r.partition, r."offset"))
+FROM journal_records r WHERE entity = %s AND aggregate = %s ORDER BY n
+"""
 _CLEAR = "DELETE FROM journal_records WHERE entity = %s AND aggregate = %s"
 _APPEND = f"INSERT INTO journal_records (entity, aggregate, {_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
 _COUNTED = "UPDATE journals SET records = %s WHERE entity = %s AND aggregate = %s"
@@ -129,12 +133,15 @@ class Replayer:
                 "event again"
             )
         rows = cursor.execute(_RECORDS, (entity.name, key)).fetchall()
-        journal = [self._applier.decode(RawRecord(*unraw(row))) for row in rows]
+        arrived: list[Incoming] = []
+        replayed = [mended]
+        for *row, was_replayed in rows:
+            (replayed if was_replayed else arrived).append(self._applier.decode(RawRecord(*unraw(tuple(row)))))
         before = self._applier.load_one(cursor, entity, key)
         refolded = _Refolding(thaw(entity, key, base[0]))
-        for each in _placed(mended, journal, refolded.aggregate.state is not None):
+        for each in _placed(replayed, arrived, refolded.aggregate.state is not None):
             verdict = refolded.aggregate.judge(each.event)
-            if verdict is Verdict.NEXT:
+            if verdict in (Verdict.NEXT, Verdict.LATE):  # late only behind what created the aggregate: its place
                 refolded.aggregate.apply(each.event)
                 refolded.records.append(each)
             elif each is mended:
@@ -161,20 +168,31 @@ class Replayer:
             cursor.execute(_END, (entity.name, key))
 
 
-def _placed(mended: Incoming, journal: list[Incoming], exists: bool) -> list[Incoming]:
-    """The journal with the mended event in its place.
+def _placed(replayed: list[Incoming], arrived: list[Incoming], exists: bool) -> list[Incoming]:
+    """The records of a journal with the replayed ones in their places, whatever the order in which they were replayed.
 
-    By sequence where both events have one, else by offset; what cannot create comes no earlier than right behind the
-    event that created the aggregate.
+    By sequence where both have one, else by offset; what cannot create comes no earlier than right behind the event
+    that created the aggregate. So those that can create are placed first.
     """
-    sequence, numbers = mended.event.sequence, [each.event.sequence for each in journal]
-    first, last = 0, len(journal)
+    placed = list(arrived)
+    for each in sorted(replayed, key=lambda e: (not _creates(e), e.event.sequence or 0, e.record.offset)):
+        place = _place(each, placed, behind_first=not exists and not _creates(each))
+        placed.insert(place, each)
+    return placed
+
+
+def _place(each: Incoming, placed: list[Incoming], behind_first: bool) -> int:
+    sequence, numbers = each.event.sequence, [other.event.sequence for other in placed]
+    first, last = 0, len(placed)
     if sequence is not None:
         first = max((at + 1 for at, n in enumerate(numbers) if n is not None and n < sequence), default=0)
         last = min((at for at, n in enumerate(numbers) if n is not None and n > sequence), default=last)
-    if not exists and journal and not mended.entity.folds[type(mended.event.data)].creates:  # type: ignore[union-attr]
+    if behind_first and placed:
         first = max(first, 1)
     last = max(first, last)
-    later = (at for at in range(first, last) if journal[at].record.offset > mended.record.offset)
-    place = next(later, last)
-    return [*journal[:place], mended, *journal[place:]]
+    return next((at for at in range(first, last) if placed[at].record.offset > each.record.offset), last)
+
+
+def _creates(each: Incoming) -> bool:
+    assert each.entity is not None
+    return each.entity.folds[type(each.event.data)].creates

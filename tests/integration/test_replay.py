@@ -120,3 +120,33 @@ def test_a_journal_that_grows_too_long_is_given_up_and_says_so(shop: World, monk
     assert "no more are kept" in next(iter(replay_all(shop).values()))
     assert shop.fetch("SELECT * FROM journal_records") == []
     assert shop.view("customer_summary")[("c1",)]["country"] == "GB"
+
+
+def shop_events(*steps: tuple[str, int]) -> list[Record]:
+    made = []
+    for name, sequence in steps:
+        event = {"placed": PLACED, "cancelled": CANCELLED}[name] | {"id": f"{name}{sequence}", "sequence": sequence}
+        made.append(event)
+    return orders(*made)
+
+
+@pytest.mark.parametrize(
+    "arrival",
+    [
+        [("cancelled", 1), ("placed", 2)],
+        [("placed", 3), ("cancelled", 1)],
+        [("placed", 3), ("cancelled", 2), ("placed", 1)],
+        [("cancelled", 3), ("cancelled", 2), ("placed", 5), ("placed", 1)],
+    ],
+)
+@pytest.mark.parametrize("backwards", [False, True])
+def test_an_event_is_not_lost_for_a_creating_one_with_a_higher_sequence(
+    shop: World, arrival: list[tuple[str, int]], backwards: bool
+) -> None:
+    shop.given(shop_events(*arrival))
+    letters = [i for (i,) in shop.fetch("SELECT id FROM dead_letters ORDER BY id")]
+    for letter in reversed(letters) if backwards else letters:
+        Replayer(shop.applier).replay(letter)
+    assert shop.view("order_overview")[("o1",)]["status"] == "cancelled"
+    assert shop.dead_letters() == []
+    assert shop.drift() == []
