@@ -289,10 +289,10 @@ def test_dead_letters_are_listed_shown_replayed_and_purged(
     assert prejoin("deadletters", "replay", "--all", **there).code == 0
 
 
-def test_replaying_what_is_not_there_exits_with_1(prejoin: Prejoin, there: dict[str, str]) -> None:
-    done = prejoin("deadletters", "replay", "7", "--json", **there)
-    assert (done.code, done.json["results"][0]["done"]) == (1, False)
-    assert prejoin("deadletters", "purge", "7", **there).code == 1
+def test_replaying_what_is_not_there_is_wrong_use(prejoin: Prejoin, there: dict[str, str]) -> None:
+    for act in ("replay", "purge"):
+        told = prejoin("deadletters", act, "7", "--json", **there).line
+        assert told.startswith("prejoin: there is no dead letter 7: `prejoin deadletters list`")
 
 
 # Settings and servers
