@@ -106,9 +106,10 @@ class Kafka:
         for file in part.glob("*"):
             file.unlink()
         settings = self._write_settings("format.properties", part)
+        # given with "=", for one id in 64 begins with a dash
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
         run_once(
-            [*java, "kafka.tools.StorageTool", "format", "--cluster-id", cluster, "--config", settings],
+            [*java, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "--config", settings],
             self._home,
             self.child.log,
         )
