@@ -9,7 +9,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Protocol, cast
 
@@ -108,15 +108,25 @@ class Worker:
         """Work until told to stop. Raises the PrejoinError that it had to leave for."""
         self._loop = asyncio.get_running_loop()
         self._stop, self._failure = asyncio.Event(), self._loop.create_future()
-        self._loop.add_signal_handler(signal.SIGTERM, self._stop.set)
+        self._loop.add_signal_handler(signal.SIGTERM, self._ask_to_stop, 0)
         self._loop.add_signal_handler(signal.SIGINT, self._interrupt)
-        await self._broker.connect()
         try:
+            if await self._told_to_stop_before(self._broker.connect()):
+                return
             with tempfile.TemporaryDirectory(prefix="prejoin-worker-") as datadir:
                 async with self._serving_metrics():
                     await self._work(datadir)
         finally:
             await self._broker.close()
+
+    async def _told_to_stop_before(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Do it, but do not go on with it once told to stop."""
+        stop, doing = asyncio.create_task(self._stop.wait()), asyncio.create_task(work)
+        await asyncio.wait([stop, doing], return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if not doing.cancel():
+            doing.result()
+        return self._stop.is_set()
 
     async def _work(self, datadir: str) -> None:
         inbox = Inbox()
@@ -149,7 +159,13 @@ class Worker:
 
     async def _run_faust(self, app: ChunkApp) -> None:
         """Start the app, which blocks until the group is joined, and watch it: a crash is nobody's exception."""
-        await app.start()
+        try:
+            await app.start()
+        except kafka.PASSING as error:
+            raise kafka.KafkaUnreachable(
+                f"cannot reach Kafka at {', '.join(self._brokers)} (PREJOIN_KAFKA_BROKERS): it went away while the "
+                f"group was being joined ({type(error).__name__}); start the worker again when it is back"
+            ) from None
         self._app = app
         log.info("joined the group", action="joined", worker=self.name)
         while not app.crashed:  # noqa: ASYNC110 - its event belongs to faust, whose crash may come from a thread
@@ -247,6 +263,10 @@ class Worker:
 
     def _interrupt(self) -> None:
         self.interrupted = True
+        self._ask_to_stop(130)
+
+    def _ask_to_stop(self, code: int) -> None:
+        _leave_in_time(code)  # from now on, whatever it is that has to be stopped
         self._stop.set()
 
     def fail(self, error: PrejoinError) -> None:

@@ -21,11 +21,12 @@ PASSING = {
     "prejoin: positions could not be read for": "positions_unread",
     "prejoin: cannot reach Kafka": "kafka_unreachable",
     "prejoin: cannot connect to Postgres": "postgres_unreachable",
+    "prejoin: Postgres (PREJOIN_DATABASE_URL) gave up": "postgres_gave_up",
     "prejoin: the consumer stopped with": "consumer_stopped",
     "prejoin: stuck": "stuck",
 }
 # How a worker that has not set its own handlers yet answers SIGTERM.
-EARLY = (-signal.SIGTERM, 130)
+EARLY = (-signal.SIGTERM, -signal.SIGINT, 130)
 
 
 class Crew:
