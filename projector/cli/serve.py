@@ -126,6 +126,7 @@ def check_database(settings: "Settings", projections: "Projections") -> None:
             url, options=options(settings.group), connect_timeout=5, cursor_factory=psycopg.RawCursor
         ) as connection:
             there = connection.execute(MIGRATED, [names]).fetchone()
+            (writes,) = connection.execute("SELECT has_table_privilege('positions', 'INSERT')").fetchone() or (False,)
     except psycopg.OperationalError as error:
         raise unreachable("PREJOIN_READ_DATABASE_URL", url, error) from None
     except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
@@ -133,6 +134,11 @@ def check_database(settings: "Settings", projections: "Projections") -> None:
     if there is None or there[0] < len(names):
         raise NotMigratedError(
             f"the database holds no views of the group {settings.group}: run `prejoin migrate` first"
+        )
+    if writes:
+        raise SettingError(
+            "PREJOIN_READ_DATABASE_URL names a role that can write: give the API one of its own, which "
+            "`prejoin migrate` makes from that address"
         )
 
 

@@ -120,7 +120,7 @@ def unindexed(url: str, group: str, projections: Projections) -> list[str]:
 def _served(connection: psycopg.Connection[Any], group: str, projections: Projections) -> dict[str, int]:
     try:
         served = dict(connection.execute("SELECT relation, generation FROM served").fetchall())
-    except psycopg.errors.UndefinedTable:
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
         raise NotMigrated(group) from None
     missing = [r.name for r in projections.relations if r.name not in served]
     if missing:

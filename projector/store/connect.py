@@ -63,11 +63,11 @@ def sqlalchemy_url(url: str) -> str:
 def unreachable(setting: str, url: str, error: Exception) -> DatabaseUnreachable:
     """One line that names the setting and the address, and what the driver said, without credentials."""
     address = urlsplit(url)
-    said = (
-        str(error).strip().splitlines()[-1].removeprefix("connection failed: ") if str(error).strip() else "no answer"
-    )
-    for secret in (address.password,):
-        said = said.replace(secret, "***") if secret else said
+    # libpq: `connection to server at "…", port … failed: the reason`, and then a hint on lines of its own
+    lines = str(error).strip().splitlines() or ["no answer"]
+    said = next((line for line in lines if " failed: " in line), lines[0]).rpartition(" failed: ")[2]
+    if address.password:
+        said = said.replace(address.password, "***")
     return DatabaseUnreachable(
         f"cannot connect to Postgres at {address.hostname}:{address.port or 5432} ({setting}): {said}; "
         "is it running, and are user and password right?"

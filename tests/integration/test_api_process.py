@@ -122,6 +122,11 @@ def test_it_does_not_listen_to_others_unless_told_so(environment: dict[str, str]
         assert httpx.get(f"{address}/livez").status_code == 200
 
 
+def test_a_role_that_can_write_is_refused(environment: dict[str, str], database_url: str) -> None:
+    said = refusal(environment, PREJOIN_READ_DATABASE_URL=database_url)
+    assert "PREJOIN_READ_DATABASE_URL names a role that can write" in said
+
+
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
