@@ -1,5 +1,6 @@
 """The servers that tests share: one real Postgres and Kafka a session, started when a test first asks for them."""
 
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from projector.embedded import Endpoints, Stack
+
+# Where the tests run in the background of a shell, SIGINT is ignored, and so it would be in all that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 JARS = Path(__file__).parents[1] / ".prejoin" / "lib"
 
