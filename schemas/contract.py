@@ -20,7 +20,6 @@ from pydantic import (
     Field,
     GetPydanticSchema,
     StringConstraints,
-    TypeAdapter,
     WithJsonSchema,
 )
 from pydantic_core import PydanticCustomError, core_schema
@@ -93,13 +92,6 @@ Discount = Annotated[
     WithJsonSchema({"anyOf": [{"type": "string", "pattern": _SHARE}, {"type": "null"}]}),
 ]
 Time = Annotated[datetime, BeforeValidator(_time)]
-
-_check_id = TypeAdapter(Id).validator.isinstance_python
-
-
-def is_id(value: object) -> bool:
-    """Whether it may be the id of an aggregate: for data that no contract has checked."""
-    return _check_id(value)
 
 
 class Numbered(Protocol):

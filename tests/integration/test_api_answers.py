@@ -1,7 +1,6 @@
 """One row, and what is answered to a request that is wrong."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
@@ -9,23 +8,9 @@ import httpx
 import pytest
 
 from read_api.app import create_app
-from tests.api import api, fill, running, served_world, settings_of
+from tests.api import fill, running, settings_of
 from tests.model.histories import random_stream
-from tests.world import World, clear
-
-
-@pytest.fixture(scope="module")
-def shop(database_url: str, read_database_url: str) -> Iterator[World]:
-    with served_world(database_url, read_database_url) as made:
-        yield made
-
-
-@pytest.fixture
-async def client(shop: World, read_database_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    clear(shop)
-    shop.execute("UPDATE projection_group SET as_of = NULL")
-    async with api(shop, read_database_url) as made:
-        yield made
+from tests.world import World
 
 
 async def test_one_row_is_the_body_itself(shop: World, client: httpx.AsyncClient) -> None:

@@ -1,7 +1,6 @@
 """The read API while its database switches, breaks off, is slow, is gone, or is not ready."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import psycopg
@@ -11,22 +10,8 @@ from psycopg import sql
 from read_api.app import create_app
 from read_api.database import Database
 from read_api.problems import Problem
-from tests.api import api, fill, running, served_world, settings_of
-from tests.world import World, clear
-
-
-@pytest.fixture(scope="module")
-def shop(database_url: str, read_database_url: str) -> Iterator[World]:
-    with served_world(database_url, read_database_url) as made:
-        yield made
-
-
-@pytest.fixture
-async def client(shop: World, read_database_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    clear(shop)
-    shop.execute("UPDATE projection_group SET as_of = NULL")
-    async with api(shop, read_database_url) as made:
-        yield made
+from tests.api import api, fill, running, settings_of
+from tests.world import World
 
 
 async def test_a_switch_to_another_generation_is_followed_at_once(shop: World, client: httpx.AsyncClient) -> None:

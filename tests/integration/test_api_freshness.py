@@ -1,7 +1,6 @@
 """How fresh answers say they are, and waiting for a position."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -11,22 +10,8 @@ import pytest
 
 from read_api.database import Database
 from read_api.freshness import POSITIONS, Waiters
-from tests.api import api, applied, fill, served_world
+from tests.api import applied, fill
 from tests.world import World, clear
-
-
-@pytest.fixture(scope="module")
-def shop(database_url: str, read_database_url: str) -> Iterator[World]:
-    with served_world(database_url, read_database_url) as made:
-        yield made
-
-
-@pytest.fixture
-async def client(shop: World, read_database_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    clear(shop)
-    shop.execute("UPDATE projection_group SET as_of = NULL")
-    async with api(shop, read_database_url) as made:
-        yield made
 
 
 async def until_somebody_looks(read_url: str) -> None:

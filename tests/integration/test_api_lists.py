@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.api import api, fill, pages, served_world
+from tests.api import api, fill, pages
 from tests.model.histories import random_stream
 from tests.world import World, clear
 
@@ -54,12 +54,6 @@ SLOW = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 COMPARED: dict[str, Callable[[Any, Any], bool]] = {
     "gt": lambda a, b: a > b, "gte": lambda a, b: a >= b, "lt": lambda a, b: a < b, "lte": lambda a, b: a <= b,
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def shop(database_url: str, read_database_url: str) -> Iterator[World]:
-    with served_world(database_url, read_database_url) as made:
-        yield made
 
 
 @pytest.fixture

@@ -13,16 +13,9 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from tests.api import served_world
 from tests.world import World
 
 COMMAND = [sys.executable, "-m", "projector.cli", "api"]
-
-
-@pytest.fixture(scope="module")
-def shop(database_url: str, read_database_url: str) -> Iterator[World]:
-    with served_world(database_url, read_database_url) as made:
-        yield made
 
 
 @pytest.fixture

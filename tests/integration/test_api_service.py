@@ -1,7 +1,6 @@
 """The status, metrics, OpenAPI and its page: what tells how the service is."""
 
 import re
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
@@ -11,23 +10,9 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from openapi_spec_validator import validate
 
 from read_api.app import create_app
-from tests.api import api, applied, fill, served_world, settings_of
+from tests.api import applied, fill, settings_of
 from tests.model.histories import random_stream
-from tests.world import World, clear
-
-
-@pytest.fixture(scope="module")
-def shop(database_url: str, read_database_url: str) -> Iterator[World]:
-    with served_world(database_url, read_database_url) as made:
-        yield made
-
-
-@pytest.fixture
-async def client(shop: World, read_database_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    clear(shop)
-    shop.execute("UPDATE projection_group SET as_of = NULL")
-    async with api(shop, read_database_url) as made:
-        yield made
+from tests.world import World
 
 
 async def test_status_tells_positions_lag_rows_and_dead_letters(shop: World, client: httpx.AsyncClient) -> None:

@@ -1,0 +1,23 @@
+"""What the tests of the API share: a served world a module, emptied for each test, and a client on it."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import pytest
+
+from tests.api import api, served_world
+from tests.world import World, clear
+
+
+@pytest.fixture(scope="module")
+def shop(database_url: str, read_database_url: str) -> Iterator[World]:
+    with served_world(database_url, read_database_url) as made:
+        yield made
+
+
+@pytest.fixture
+async def client(shop: World, read_database_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    clear(shop)
+    shop.execute("UPDATE projection_group SET as_of = NULL")
+    async with api(shop, read_database_url) as made:
+        yield made
