@@ -92,6 +92,8 @@ class Aggregate:
             self.touched = True
 
     def _in_gap(self, sequence: int) -> int | None:
+        if not self.gaps:
+            return None
         at = bisect.bisect_right(self.gaps, sequence, key=lambda gap: gap[0]) - 1
         return at if at >= 0 and sequence <= self.gaps[at][1] else None
 

@@ -1,6 +1,6 @@
 """The applier: one batch of events, one Postgres transaction. What the engine promises happens in `_commit`."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +12,7 @@ from projector.apply.batch import Chunk, Outcome, Record, TopicPartition
 from projector.apply.clock import Clock
 from projector.apply.entities import EntityStore
 from projector.apply.fold import Aggregates, MostlyBad, broken_state, fold_all
-from projector.apply.incoming import Decoder, Incoming, Work, cut, middle
+from projector.apply.incoming import Decoded, Decoder, Incoming, Work, cut, middle
 from projector.apply.letters import journals
 from projector.apply.plan import Plan
 from projector.apply.statistics import Statistics
@@ -60,11 +60,17 @@ class Applier:
         self._plan: Plan | None = None
         self._statistics = Statistics()
 
-    def apply(self, chunks: Sequence[Chunk]) -> Outcome:
+    def apply(self, chunks: Iterable[Chunk]) -> Outcome:
+        """Decode the chunks and apply them: `apply_decoded` tells more."""
+        return self.apply_decoded([self.decode_chunk(chunk) for chunk in chunks])
+
+    def decode_chunk(self, chunk: Chunk) -> Decoded:
+        """What each record of a chunk turns out to be. Any thread may ask, while another applies."""
+        return chunk, [self._decoder.decode(record) for record in chunk.records]
+
+    def apply_decoded(self, work: Work) -> Outcome:
         """Apply the chunks whose partition stands where they start; see `Outcome` for what was done and refused."""
         clock = Clock()
-        work = [(chunk, [self._decoder.decode(record) for record in chunk.records]) for chunk in chunks]
-        clock.lap("decode")
         try:
             return self._apply(work, clock)
         except MostlyBad as crossed:
@@ -80,9 +86,10 @@ class Applier:
             clock.lap("load")
             letters, window = fold_all(incoming, aggregates, self._window, self._limit, outcome)
             clock.lap("fold")
-            for name, store in self._stores.items():
-                outcome.rows[name] = store.save(cursor, (a for a in aggregates.values() if a.entity.name == name))
-            letters.save(cursor)
+            with cursor.connection.pipeline():  # rows of one entity are made while Postgres writes those of another
+                for name, store in self._stores.items():
+                    outcome.rows[name] = store.save(cursor, (a for a in aggregates.values() if a.entity.name == name))
+                letters.save(cursor)
             clock.lap("entities")
             for change in plan.refresh(cursor, aggregates.values()):
                 outcome.rows[change.relation.name] = len(change.upserted) + len(change.deleted)

@@ -15,6 +15,16 @@ class Change:
     deleted: list[str]
     values: dict[str, list[str]]
 
+    def __add__(self, later: "Change") -> "Change":
+        """Both, one after the other: of a key the later one tells what it is now."""
+        last = {*later.upserted, *later.deleted}
+        return Change(
+            self.relation,
+            [key for key in self.upserted if key not in last] + later.upserted,
+            [key for key in self.deleted if key not in last] + later.deleted,
+            {column: sorted({*found, *later.values[column]}) for column, found in self.values.items()},
+        )
+
 
 def key_texts(source: str, key: tuple[str, ...], prefix: str, where: str = "true") -> str:
     """The keys of a CTE's rows as an array of texts; a key of several columns as a JSON array."""

@@ -64,7 +64,8 @@ class Decoder:
         return incoming
 
 
-Work = list[tuple[Chunk, list[Incoming]]]
+Decoded = tuple[Chunk, list[Incoming]]
+Work = list[Decoded]
 
 
 def middle(records: list[Incoming]) -> Incoming:

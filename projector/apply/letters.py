@@ -21,7 +21,8 @@ from projector.declare.entity import Entity
 _LETTER = """
 INSERT INTO dead_letters
   (topic, partition, "offset", key, value, headers, record_time, reason, detail, type, entity, aggregate, sequence)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (topic, partition, "offset") DO NOTHING
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (topic, partition, "offset", record_time) DO NOTHING
 """
 _BEGIN = "INSERT INTO journals (entity, aggregate, base) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
 _JOURNAL = """
@@ -131,7 +132,7 @@ def unraw(row: tuple[Any, ...]) -> tuple[Any, ...]:
     topic, partition, offset, key, value, headers, time = row
     pairs = tuple((name, base64.b64decode(text)) for name, text in json.loads(headers))
     kept = [None if b is None else bytes(b) for b in (key, value)]
-    return (topic, partition, offset, *kept, pairs, int(time.timestamp() * 1000))
+    return (topic, partition, offset, *kept, pairs, round(time.timestamp() * 1000))
 
 
 def _row(letter: Letter) -> tuple[Any, ...]:

@@ -1,6 +1,6 @@
 """The plan of a refresh: from changed rows to the views they touch, in the order in which views read each other."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import psycopg
@@ -9,24 +9,53 @@ from projector.apply.aggregates import Aggregate
 from projector.apply.change import Change
 from projector.apply.entities import child_rows
 from projector.apply.routes import Route, routes_of
-from projector.apply.write import Writing
+from projector.apply.write import AllParts, Writing
 from projector.declare.entity import Entity
 from projector.declare.projections import Projections
+from projector.declare.view import View
 from projector.store.names import generation_table
 
-# Keys refreshed in one transaction; more wait in `pending`, so that a huge fan-out does not hold the group's lock.
+# Keys refreshed in one transaction; more wait in `pending`, so that the group's lock is not held for long.
 FAN_OUT = 20_000
-# Pending keys refreshed in one transaction: live batches wait for the lock meanwhile.
+# Keys of a fan-out, and pending keys, refreshed in one transaction: live batches wait meanwhile.
 PORTION = 5_000
 
-_PEND = "INSERT INTO pending SELECT %s, %s, unnest(%s::text[]) ON CONFLICT DO NOTHING"
+_PEND = """
+INSERT INTO pending AS p SELECT %s, %s, unnest(%s::text[]), %s
+ON CONFLICT (relation, generation, key) DO UPDATE
+SET parts = CASE WHEN excluded.parts IS NOT NULL THEN p.parts || excluded.parts END
+WHERE p.parts IS NOT NULL AND (excluded.parts IS NULL OR NOT p.parts @> excluded.parts)
+"""
 _FEED = "INSERT INTO changes (revision, relation, upserted, deleted) VALUES (%s, %s, %s, %s)"
 _TAKE = """
 DELETE FROM pending WHERE (relation, generation, key) IN
-  (SELECT relation, generation, key FROM pending WHERE relation = %s AND generation = %s LIMIT %s) RETURNING key
+  (SELECT relation, generation, key FROM pending WHERE relation = %s AND generation = %s LIMIT %s) RETURNING key, parts
 """
 
 Touched = Callable[[Route], Iterable[str]]
+
+
+class Keys:
+    """Keys of one view to be refreshed: the whole row of some; of the others those parts that any of them needs."""
+
+    def __init__(self) -> None:
+        self._whole, self._partly = dict[str, None](), dict[str, None]()
+        self._parts: frozenset[str] = frozenset()
+
+    def add(self, keys: Iterable[str], parts: AllParts) -> None:
+        """Take in what one route has found."""
+        if parts is None:
+            self._whole |= dict.fromkeys(keys)
+        elif found := dict.fromkeys(keys):
+            self._partly |= found
+            self._parts |= parts
+
+    def split(self, most: int) -> Iterator[tuple[list[str], list[str], AllParts]]:
+        """Those to be refreshed now, as many as may be, and those for later; each kind with its parts."""
+        partly = [key for key in self._partly if key not in self._whole]
+        for keys, parts in ((list(self._whole), None), (partly, self._parts)):
+            yield keys[:most], keys[most:], parts
+            most = max(0, most - len(keys))
 
 
 class Plan:
@@ -59,25 +88,35 @@ class Plan:
         for view in self._views:
             rows = cursor.execute(_TAKE, (view.name, self.served[view.name], portion)).fetchall()
             if rows:
-                return self._run(cursor, lambda route: (), {view.name: [key for (key,) in rows]})
+                keys = Keys()
+                for key, parts in rows:
+                    keys.add([key], self._writing[view.name].known(parts))
+                return self._run(cursor, lambda route: (), {view.name: keys})
         return []
 
-    def _run(self, cursor: psycopg.Cursor[Any], touched: Touched, given: Mapping[str, list[str]]) -> list[Change]:
+    def _run(self, cursor: psycopg.Cursor[Any], touched: Touched, given: Mapping[str, Keys]) -> list[Change]:
         changes: dict[str, Change] = {}
         for view in self._views:
+            keys = given.get(view.name) or Keys()
             # the first are the surest to be looked at next: rows of what changed itself, before those it reaches
-            keys = dict.fromkeys(given.get(view.name, ()))
             for route in sorted(self._routes[view.name], key=lambda r: r.query is not None):
                 upstream = changes.get(self._names.get(id(route.table), ""))
-                values = upstream.values[route.column] if upstream else touched(route)
-                keys |= dict.fromkeys(_keys(cursor, route, list(values)))
-            now, later = list(keys)[:FAN_OUT], list(keys)[FAN_OUT:]
-            if later:
-                cursor.execute(_PEND, (view.name, self.served[view.name], later))
-            if now:
-                changes |= {c.relation.name: c for c in self._writing[view.name].run(cursor, now)}
+                found = _keys(cursor, route, list(upstream.values[route.column] if upstream else touched(route)))
+                near = len(found) if route.query is None else PORTION
+                keys.add(found[:near], route.parts)
+                self._pend(cursor, view, found[near:], route.parts)
+            for now, later, parts in keys.split(FAN_OUT):
+                self._pend(cursor, view, later, parts)
+                for change in self._writing[view.name].run(cursor, now, parts) if now else ():
+                    known = changes.get(change.relation.name)
+                    changes[change.relation.name] = change if known is None else known + change
         _feed(cursor, changes.values())
         return list(changes.values())
+
+    def _pend(self, cursor: psycopg.Cursor[Any], view: View, keys: list[str], parts: AllParts) -> None:
+        if keys:  # in order, so that the index fills page by page
+            told = None if parts is None else sorted(parts)
+            cursor.execute(_PEND, (view.name, self.served[view.name], sorted(keys), told))
 
     def _values(self, route: Route, touched: list[Aggregate]) -> set[str]:
         """The values of the route's column in the changed rows of an entity or a child table, old and new."""
@@ -105,10 +144,10 @@ def _differs(aggregate: Aggregate, entity: Entity[Any], uses: frozenset[str]) ->
     return any(getattr(before, f) != getattr(state, f) for f in entity.fields if f in uses)
 
 
-def _keys(cursor: psycopg.Cursor[Any], route: Route, values: list[str]) -> Iterable[str]:
+def _keys(cursor: psycopg.Cursor[Any], route: Route, values: list[str]) -> list[str]:
     if route.query is None or not values:
         return values
-    return (key for (key,) in cursor.execute(route.query, {"keys": values}))
+    return [key for (key,) in cursor.execute(route.query, {"keys": values})]
 
 
 def _feed(cursor: psycopg.Cursor[Any], changes: Iterable[Change]) -> None:

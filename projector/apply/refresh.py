@@ -17,12 +17,12 @@ from projector.declare.view import View
 Condition = Callable[[Any], ColumnElement[bool]]
 
 
-def restricted(view: View, condition: Condition) -> Select[Any]:
-    """The view's query for those rows only whose first key column meets the condition."""
+def restricted(view: View, condition: Condition, query: Select[Any] | None = None) -> Select[Any]:
+    """The view's query, or one of some of its columns, for rows only whose first key column meets the condition."""
     if view.keys:
         whole = view.query.subquery("whole")
         return select(*whole.c).where(condition(whole.c[view.key[0]]))
-    scope = shape_of(view.query)
+    scope = shape_of(view.query if query is None else query)
     return _restrict(scope, scope.targets(view.key[0]), condition)
 
 

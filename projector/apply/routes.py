@@ -14,6 +14,7 @@ from sqlalchemy import Column, ColumnElement, Select, Table, select
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.selectable import Alias, FromClause
 
+from projector.apply.parts import Parts
 from projector.declare.projections import reads
 from projector.declare.shape import Node, Scope, Unsupported, shape_of
 from projector.declare.sql import among_keys, render, substitute
@@ -24,13 +25,15 @@ from projector.declare.view import View
 class Route:
     """From the values of `column` in changed rows of `table` to view keys: by `query`, or they are the keys.
 
-    `uses` are the table's columns that the view reads: a change of others touches nothing.
+    `uses` are the table's columns that the view reads: a change of others touches nothing. `parts` are those of the
+    view (see `Parts`) that the changed rows lie in; None where they may touch the whole row.
     """
 
     table: Table
     column: str
     query: str | None
     uses: frozenset[str]
+    parts: frozenset[str] | None = None
 
 
 def routes_of(view: View, names: Mapping[Table, Table] | None = None) -> list[Route]:
@@ -39,47 +42,51 @@ def routes_of(view: View, names: Mapping[Table, Table] | None = None) -> list[Ro
     Raises Unsupported where a row cannot be followed to its keys.
     """
     found: dict[tuple[int, str, str | None], Route] = {}
-    for table, occurrence, column, query in _by_hand(view) if view.keys else _derived(view):
+    apart = Parts(view).names
+    for part, (table, occurrence, column, query) in _by_hand(view) if view.keys else _derived(view):
         text = None if query is None else render(substitute(query, names or {}))
-        known = found.get((id(table), column.name, text))
-        uses = _uses(view.query, occurrence) | (known.uses if known else frozenset())
-        found[id(table), column.name, text] = Route(table, column.name, text, uses)
+        uses, parts = _uses(view.query, occurrence), frozenset([part]) if part in apart else None
+        if (known := found.get((id(table), column.name, text))) is not None:
+            uses |= known.uses
+            parts = None if parts is None or known.parts is None else parts | known.parts
+        found[id(table), column.name, text] = Route(table, column.name, text, uses, parts)
     return list(found.values())
 
 
-def _derived(view: View) -> "Iterator[_Found]":
+def _derived(view: View) -> "Iterator[tuple[str | None, _Found]]":
     scope = shape_of(view.query)
-    yield from _routes(scope, scope.targets(view.key[0]))
+    targets = scope.targets(view.key[0])
+    for node in scope.nodes:
+        for found in _routes_from(scope, node, targets):
+            yield node.name, found
 
 
-def _by_hand(view: View) -> "Iterator[_Found]":
+def _by_hand(view: View) -> "Iterator[tuple[str | None, _Found]]":
     missing = {t.name for t in reads(view)} - {keys.column.table.name for keys in view.keys}
     if missing:
         raise Unsupported(f"keys= by hand names no key query for {', '.join(sorted(missing))}, which it reads")
     for keys in view.keys:
-        yield keys.column.table, keys.column.table, keys.column, keys.query
+        yield None, (keys.column.table, keys.column.table, keys.column, keys.query)
 
 
 _Found = tuple[Table, FromClause, Column[Any], Select[Any] | None]
 
 
-def _routes(scope: Scope, targets: list[Any]) -> Iterator[_Found]:
-    for node in scope.nodes:
-        if node.table is not None:
-            column, query = _climb(scope, node, targets)
-            yield node.table, node.element, column, query
-        elif node.inner is not None:
-            yield from _routes_through(scope, node, node.inner, targets)
+def _routes_from(scope: Scope, node: Node, targets: list[Any]) -> Iterator[_Found]:
+    if node.table is not None:
+        column, query = _climb(scope, node, targets)
+        yield node.table, node.element, column, query
+    elif node.inner is not None:
+        yield from _routes_through(scope, node, node.inner, targets)
 
 
 def _routes_through(scope: Scope, node: Node, inner: Scope, targets: list[Any]) -> Iterator[_Found]:
     """Routes that begin inside a subquery: up to a column that it hands out, and on from there."""
     handed, outer = _climb(scope, node, targets)
-    for table, occurrence, column, query in _routes(inner, inner.targets(handed.key)):
-        if outer is None:
-            yield table, occurrence, column, query
-        else:
-            yield table, occurrence, column, _chain(query, outer)
+    within = inner.targets(handed.key)
+    for each in inner.nodes:
+        for table, occurrence, column, query in _routes_from(inner, each, within):
+            yield table, occurrence, column, query if outer is None else _chain(query, outer)
 
 
 def _climb(scope: Scope, node: Node, targets: list[Any]) -> tuple[Any, Select[Any] | None]:

@@ -9,6 +9,8 @@ import psycopg
 from projector.declare.sql import quoted
 
 FIRST = 1_000  # rows written to a table before it is looked at for the first time
+# Plans for keys want the order of magnitude: 3,000 rows instead of 30,000 tell it. Autovacuum looks closer.
+_SAMPLE = "SET LOCAL default_statistics_target = 10"
 
 
 class Statistics:
@@ -23,5 +25,6 @@ class Statistics:
         self._written.update(written)
         for table in [t for t in written if self._written[t] >= self._due[t]]:
             self._due[table] = 2 * self._written[table]
-            connection.execute(f"ANALYZE {quoted(table)}")
-            connection.commit()
+            with connection.transaction():
+                connection.execute(_SAMPLE)
+                connection.execute(f"ANALYZE {quoted(table)}")

@@ -59,6 +59,11 @@ class Node:
     inner: "Scope | None" = None
 
     @property
+    def name(self) -> str:
+        """What the query calls it."""
+        return _name(self.element)
+
+    @property
     def table(self) -> Table | None:
         """The base table, also behind an alias; None for a subquery."""
         element = self.element.element if isinstance(self.element, Alias) else self.element
@@ -187,4 +192,4 @@ def _equalities(on: Any, mine: FromClause, earlier: list[FromClause]) -> Iterato
 
 
 def _name(element: FromClause) -> str:
-    return str(getattr(element, "name", element))
+    return getattr(element, "name", None) or str(element)

@@ -7,7 +7,7 @@ import psycopg
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.pool import NullPool
 
-from projector.errors import PrejoinError
+from projector.errors import Unreachable
 from projector.store.names import search_path
 
 # A worker that freezes inside a transaction holds the group's lock: Postgres ends it after these (milliseconds).
@@ -15,7 +15,7 @@ IDLE_IN_TRANSACTION = 30_000
 TCP = {"keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3", "tcp_user_timeout": "30000"}
 
 
-class DatabaseUnreachable(PrejoinError):
+class DatabaseUnreachable(Unreachable):
     """The database of a setting cannot be reached."""
 
 
@@ -43,6 +43,7 @@ def options(group: str) -> str:
         "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION),
         "timezone": "UTC",
         "jit": "off",  # compiling takes longer than these statements run
+        "work_mem": "32MB",  # a batch's fresh rows are looked at twice; one session works at a time
         "random_page_cost": "1.1",  # what is at work is in memory: some thousand keys are looked up, not a table read
     }
     return " ".join(f"-c {name}={value}" for name, value in settings.items())

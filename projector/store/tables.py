@@ -78,6 +78,7 @@ pending = Table(
     Column("relation", Text, primary_key=True),
     Column("generation", Integer, primary_key=True),
     Column("key", Text(collation="C"), primary_key=True),
+    Column("parts", ARRAY(Text), comment="of the row that are to be refreshed; null: the whole"),
     comment="Keys still to be refreshed; they hold As-Of back.",
 )
 revisions = Sequence("revisions", metadata=metadata)
@@ -111,7 +112,7 @@ dead_letters = Table(
     Column("sequence", BigInteger),
     Column("state", Text, nullable=False, server_default="open", comment="open, replayed or purged"),
     Column("arrived_at", _at, nullable=False, server_default=func.now()),
-    UniqueConstraint("topic", "partition", "offset"),
+    UniqueConstraint("topic", "partition", "offset", "record_time"),
     Index("ix_dead_letters_open", "id", postgresql_where=text("state = 'open'")),
     Index("ix_dead_letters_aggregate", "entity", "aggregate"),
 )

@@ -4,7 +4,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from decimal import Decimal
 from typing import Annotated, Any
@@ -20,15 +20,9 @@ from projector.errors import OutOfDate, TooManyDeadLetters
 from tests.model import Model, Record
 from tests.model.histories import CloudEvent, cloud_event
 from tests.shelf import BookAdded, book, make_books, projections, shelf
-from tests.world import World, clear, world
+from tests.world import World, clear
 
 ORDERS, CUSTOMERS = TopicPartition("orders", 0), TopicPartition("customers", 0)
-
-
-@pytest.fixture(scope="module")
-def of_the_shop(database_url: str) -> Iterator[World]:
-    with world(database_url) as made:
-        yield made
 
 
 @pytest.fixture

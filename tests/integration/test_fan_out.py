@@ -1,21 +1,16 @@
 """A change that reaches more rows than one transaction should hold the lock for: the rest waits in `pending`."""
 
-from collections.abc import Iterator
+import random
 from typing import Any
 
 import pytest
 
 from tests.model import Model, Record
 from tests.model.histories import CloudEvent, cloud_event, partitioned, random_stream
-from tests.world import World, clear, world
+from tests.torture.races import racing
+from tests.world import World, clear
 
 ORDERS = 50
-
-
-@pytest.fixture(scope="module")
-def of_the_shop(database_url: str) -> Iterator[World]:
-    with world(database_url) as made:
-        yield made
 
 
 @pytest.fixture
@@ -141,4 +136,104 @@ def test_a_long_history_ends_as_without_a_limit(shop: World, seed: int) -> None:
     drain(shop)
     model = Model().apply_all(records)
     assert shop.views() == model.views()
+    assert shop.drift() == []
+
+
+def paid(number: int) -> CloudEvent:
+    data = {"payment_id": f"pay{number}", "order_id": f"o{number}", "amount": "9.99", "currency": "EUR"}
+    return cloud_event("payments.PaymentCaptured", **data)
+
+
+def parts(shop: World) -> dict[str, set[str] | None]:
+    """What of each order waits; None is the whole row."""
+    found = shop.fetch("SELECT key, parts FROM pending WHERE relation = 'order_overview'")
+    return {key: None if waiting is None else set(waiting) for key, waiting in found}
+
+
+def test_parts_of_a_row_that_wait_add_up(shop: World) -> None:
+    history = History(shop)
+    history.tell(*FIRST)
+    drain(shop)
+    history.tell(RENAMED)
+    assert list(parts(shop).values()) == [{"customers"}] * (ORDERS - 10)
+    history.tell(cloud_event("catalog.ProductAdded", product_id="p1", name="Pen", category="office", price="1"))
+    assert {"customers", "lines"} in parts(shop).values()
+    history.tell(*(paid(number) for number in range(ORDERS)))
+    assert {"customers", "lines", "paid"} in parts(shop).values()
+    history.tell(MOVED, cloud_event("catalog.ProductRenamed", product_id="p1", name="Pencil"))
+    drain(shop)
+    assert shop.views() == history.model().views()
+    assert shop.drift() == []
+
+
+@pytest.mark.parametrize("whole_first", [True, False])
+def test_a_part_and_the_whole_of_a_row_are_the_whole(shop: World, whole_first: bool) -> None:
+    history = History(shop)
+    history.tell(*FIRST)
+    drain(shop)
+    anew = [placed(number, "2026-02-03") for number in range(ORDERS)]
+    for events in [anew, [RENAMED]] if whole_first else [[RENAMED], anew]:
+        history.tell(*events)
+    assert list(parts(shop).values()).count(None) == ORDERS - 10
+    drain(shop)
+    assert shop.views() == history.model().views()
+    assert shop.drift() == []
+
+
+ANOTHERS = {"order_id": "o49", "customer_id": "c2", "placed_at": "2026-01-05T00:00:00Z", "currency": "USD"}
+MEANWHILE: dict[str, list[CloudEvent]] = {
+    "the order becomes another customer's": [
+        cloud_event("orders.OrderPlaced", **ANOTHERS, product_id="p9", quantity=1, unit_price="1.00"),
+        cloud_event("customers.CustomerRegistered", customer_id="c2", name="Dan", email="d@d", country="IT"),
+    ],
+    "the customer is erased, and registered anew": [
+        cloud_event("customers.CustomerErased", customer_id="c1"),
+        FIRST[0] | {"id": "anew"},
+    ],
+    "what is renamed has no row yet": [paid(ORDERS), paid(ORDERS + 1), placed(ORDERS)],
+    "the order is sent": [
+        cloud_event(
+            "shipping.ShipmentDispatched", shipment_id="s1", order_id="o49", carrier="dhl",
+            dispatched_at="2026-01-06T00:00:00Z",
+        ),
+        cloud_event("inventory.StockReserved", order_id="o48", warehouse="w"),
+    ],
+    "the same keys are found again": [RENAMED | {"id": "2"}, MOVED | {"id": "2"}, RENAMED | {"id": "3"}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("events", MEANWHILE.values(), ids=MEANWHILE)
+@pytest.mark.parametrize("drained", [0, 1])
+def test_what_happens_to_a_row_while_parts_of_it_wait(shop: World, events: list[CloudEvent], drained: int) -> None:
+    history = History(shop)
+    history.tell(*FIRST)
+    drain(shop)
+    history.tell(RENAMED, MOVED)
+    for event in events:
+        assert "o49" in parts(shop) or "o48" in parts(shop)
+        history.tell(event)
+        for _ in range(drained):
+            shop.applier.drain()
+    drain(shop)
+    assert shop.views() == history.model().views()
+    assert shop.drift() == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_comes_while_parts_wait_the_rows_end_as_the_model_has_them(shop: World, seed: int) -> None:
+    rng = random.Random(seed)
+    records = racing(seed, 60, 2)
+    at, waited = 0, 0
+    while at < len(records):
+        following = at + rng.choice([1, 3, 10, 40])
+        shop.given(records[at:following])
+        at = following
+        waited += pending(shop) > 0
+        for _ in range(rng.choice([0, 0, 0, 1, 3])):
+            shop.applier.drain()
+        if rng.randrange(10) == 0:
+            assert shop.drift() == []
+    assert waited > 10
+    drain(shop)
+    assert shop.views() == Model().apply_all(records).views()
     assert shop.drift() == []

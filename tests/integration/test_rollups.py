@@ -9,13 +9,7 @@ import pytest
 from tests.model import Model
 from tests.model.histories import CloudEvent, cloud_event, partitioned
 from tests.shelf import book, shelf
-from tests.world import World, clear, world
-
-
-@pytest.fixture(scope="module")
-def of_the_shop(database_url: str) -> Iterator[World]:
-    with world(database_url) as made:
-        yield made
+from tests.world import World, clear
 
 
 @pytest.fixture
