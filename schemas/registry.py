@@ -73,7 +73,7 @@ class Registry:
         envelope = parse_envelope(record)
         contract = self._contract(envelope, record.topic)
         try:
-            data = contract.model_validate(envelope.data)
+            data: Contract = contract.__pydantic_validator__.validate_python(envelope.data)
         except ValidationError as error:
             raise _invalid(error, envelope) from None
         while (up := self._up.get(type(data))) is not None:

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 _TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:(?:[0-5][0-9]|(60))(?:\.[0-9]+)?"
@@ -9,6 +10,7 @@ _TIME = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _LEAP_SECOND_AT = 17  # where its two digits begin
+_WRONG = "should be an RFC 3339 time with a zone"
 
 
 def parse_time(value: object) -> datetime:
@@ -18,9 +20,16 @@ def parse_time(value: object) -> datetime:
     Postgres has it. Raises ValueError, without the value, for anything else, and for instants outside the years 1
     to 9999.
     """
-    found = _TIME.fullmatch(value) if isinstance(value, str) else None
+    if not isinstance(value, str):
+        raise ValueError(_WRONG)
+    return _parse(value)
+
+
+@lru_cache(1_000)  # an event's own time is mostly told once more in its data
+def _parse(value: str) -> datetime:
+    found = _TIME.fullmatch(value)
     if found is None:
-        raise ValueError("should be an RFC 3339 time with a zone")
+        raise ValueError(_WRONG)
     text = found[0].upper()
     try:
         if found[1]:
