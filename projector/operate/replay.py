@@ -21,7 +21,7 @@ _LETTER = f"SELECT {_COLUMNS}, entity, aggregate, state FROM dead_letters WHERE 
 _BASE = "SELECT base FROM journals WHERE entity = %s AND aggregate = %s"
 _RECORDS = f"""
 SELECT {_COLUMNS}, EXISTS (SELECT FROM dead_letters d WHERE d.state = 'replayed'
-    AND (d.topic, d.partition, d."offset") = (r.topic, r.partition, r."offset"))
+    AND (d.topic, d.partition, d."offset", d.record_time) = (r.topic, r.partition, r."offset", r.record_time))
 FROM journal_records r WHERE entity = %s AND aggregate = %s ORDER BY n
 """
 _CLEAR = "DELETE FROM journal_records WHERE entity = %s AND aggregate = %s"
@@ -91,7 +91,7 @@ class Replayer:
         return f"dead letter {letter} replayed into {entity.name} {key}"
 
     def purge(self, letter: int) -> str:
-        """Give one up for good: what it holds is blanked, and its offset makes no second one."""
+        """Give one up for good: what it holds is blanked, and the record makes no second one."""
         with self._applier.transaction() as (cursor, _, _):
             row = cursor.execute(_PURGE, (letter,)).fetchone()
             if row is None:

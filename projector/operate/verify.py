@@ -20,7 +20,6 @@ from projector.declare.view import Relation, View
 from projector.errors import OutOfDate
 from projector.store.connect import connect
 from projector.store.definitions import whole_query
-from projector.store.locks import LOCK
 from projector.store.names import generation_name
 
 RANGE = 100_000  # rows compared in one snapshot; bounds memory, and how long vacuum is held back
@@ -86,10 +85,9 @@ class Verifier:
             rows, differing = self._compare(relation, in_range, {"low": low, "high": high})
             if differing:
                 self._drain()
-                differing = self._again(relation, differing)
+                differing = self._again(relation, differing, repair)
             found.rows += rows
-            if repair and differing:
-                found.repaired += self._repair(relation, differing)
+            found.repaired += len(differing) if repair else 0
             found.different += len(differing)
             told = TOLD - len(found.differences)
             found.differences += [
@@ -149,26 +147,34 @@ class Verifier:
             rows, differing = connection.execute(statement, parameters).fetchone() or (0, [])
             return rows, differing
 
-    def _again(self, relation: Relation, differing: list[Any]) -> list[Any]:
-        keys, condition = _first_keys(differing)
-        return self._compare(relation, condition, {"keys": keys})[1]
+    def _again(self, relation: Relation, differing: list[Any], repair: bool) -> list[Any]:
+        """Under the group's lock and with nothing pending: what differs still, and is mended if asked to.
 
-    def _repair(self, relation: Relation, differing: list[Any]) -> int:
-        """Under the group's lock: exactly these rows are replaced by what the definition says now."""
+        A row that waits is no drift; and mended here, it would not move the rollups over it when its turn comes.
+        """
+        keys, condition = _first_keys(differing)
+        with self._applier.transaction() as (cursor, plan, _):
+            while plan.drain(cursor):
+                pass
+            statement = self._statement(relation, plan.served[relation.name], condition)
+            _, differing = cursor.execute(statement, {"keys": keys}).fetchone() or (0, [])
+            if repair and differing:
+                self._repair(cursor, relation, plan.served[relation.name], differing)
+        return differing
+
+    def _repair(self, cursor: psycopg.Cursor[Any], relation: Relation, generation: int, differing: list[Any]) -> None:
+        """Exactly these rows are replaced by what the definition says now."""
         keys, condition = _first_keys(differing)
         key = f"jsonb_build_array({', '.join(quoted(k) for k in relation.key)})"
         exactly = f"{key} = ANY(%(exact)s::jsonb[])"
         parameters = {"keys": keys, "exact": [json.dumps(whole) for whole, *_ in differing]}
-        with self._connect() as connection, connection.transaction():
-            connection.execute(LOCK, {"group": self._group})
-            table = quoted(generation_name(relation.name, self._generation(connection, relation)))
-            columns = ", ".join(quoted(c.name) for c in relation.table.c)
-            expected = render(expected_rows(self._projections, relation, condition))
-            connection.execute(f"DELETE FROM {table} WHERE {exactly}", parameters)
-            connection.execute(
-                f"INSERT INTO {table} ({columns}) SELECT {columns} FROM ({expected}) e WHERE {exactly}", parameters
-            )
-        return len(differing)
+        table = quoted(generation_name(relation.name, generation))
+        columns = ", ".join(quoted(c.name) for c in relation.table.c)
+        expected = render(expected_rows(self._projections, relation, condition))
+        cursor.execute(f"DELETE FROM {table} WHERE {exactly}", parameters)
+        cursor.execute(
+            f"INSERT INTO {table} ({columns}) SELECT {columns} FROM ({expected}) e WHERE {exactly}", parameters
+        )
 
     def _statement(self, relation: Relation, generation: int, condition: Condition) -> str:
         columns = [quoted(c.name) for c in relation.table.c]

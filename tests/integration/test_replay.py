@@ -150,3 +150,22 @@ def test_an_event_is_not_lost_for_a_creating_one_with_a_higher_sequence(
     assert shop.view("order_overview")[("o1",)]["status"] == "cancelled"
     assert shop.dead_letters() == []
     assert shop.drift() == []
+
+
+def test_another_record_at_a_letters_offset_is_a_letter_of_its_own(shop: World) -> None:
+    """As in a topic that was deleted and made again."""
+    (old,) = orders(CANCELLED)
+    new = old._replace(value=b"no json", timestamp=old.timestamp + 1)
+    for record in (old, new, old, new):
+        shop.given([record])
+        shop.execute("DELETE FROM positions")
+    assert [reason for *_, reason in shop.dead_letters()] == ["orphan", "undecodable"]
+
+
+def test_a_letter_that_was_replayed_is_known_among_the_journals_records_again(shop: World) -> None:
+    """By its time to the millisecond, which a float of seconds does not quite hold."""
+    records = orders(CANCELLED, PLACED, cloud_event("orders.OrderPlaced", order_id="o1"))
+    shop.given([record._replace(timestamp=2_199_013_712_719) for record in records])
+    Replayer(shop.applier).replay(shop.fetch("SELECT min(id) FROM dead_letters")[0][0])
+    place = 'SELECT topic, partition, "offset", record_time FROM'
+    assert len(shop.fetch(f"{place} journal_records INTERSECT {place} dead_letters WHERE state = 'replayed'")) == 1

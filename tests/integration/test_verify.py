@@ -15,7 +15,7 @@ from projector.operate.verify import Difference, Verifier
 from tests.model import Model
 from tests.model.histories import cloud_event, partitioned, random_stream
 from tests.shelf import book, shelf
-from tests.world import World, clear, world
+from tests.world import World, clear
 
 STORED = [
     "order_overview",
@@ -27,12 +27,6 @@ STORED = [
     "sales_by_day",
 ]
 RECORDS = random_stream(2, customers=4, products=4, orders=25, poison=False)
-
-
-@pytest.fixture(scope="module")
-def of_the_shop(database_url: str) -> Iterator[World]:
-    with world(database_url) as made:
-        yield made
 
 
 @pytest.fixture
