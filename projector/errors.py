@@ -5,6 +5,14 @@ class PrejoinError(Exception):
     """Something the user can mend: the command line prints it in one line and exits with 2."""
 
 
+class Passing(PrejoinError):
+    """What may have passed when the same is tried again: `prejoin worker --supervise` does."""
+
+
+class Unreachable(Passing):
+    """A server does not answer; at the very first try that is a setting, or a server that was not started."""
+
+
 class SettingError(PrejoinError):
     """A setting is missing or wrong."""
 

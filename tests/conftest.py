@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from projector.embedded import Endpoints, Stack
+from tests.world import World, world
 
 # Where the tests run in the background of a shell, SIGINT is ignored, and so it would be in all that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -38,3 +39,10 @@ def read_database_url(stack: Endpoints) -> str:
 @pytest.fixture(scope="session")
 def kafka_brokers(stack: Endpoints) -> str:
     return stack.kafka_brokers
+
+
+@pytest.fixture(scope="module")
+def of_the_shop(database_url: str) -> Iterator[World]:
+    """The shop's projections in a group of their own, one for all tests of a module."""
+    with world(database_url) as made:
+        yield made

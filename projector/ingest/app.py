@@ -1,5 +1,6 @@
 """The faust app: group membership, rebalancing and flow control are faust's; what it delivers is whole chunks."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from projector.ingest.chunks import (
 )
 
 # Messages, each a chunk, that wait between faust's fetcher and the agent.
-BUFFERED_CHUNKS = 16
+BUFFERED_CHUNKS = 4
 COMMIT_INTERVAL = 2.0
 
 Deliver = Callable[[Fetched, Any], Awaitable[None]]
@@ -48,7 +49,11 @@ class ChunkApp(faust.App):
 def make_app(
     group: str, brokers: Sequence[str], topics: Sequence[str], datadir: str, host: Host, deliver: Deliver
 ) -> ChunkApp:
-    """Make an app, not yet started, whose agent hands each chunk and its event to `deliver`, which must not raise."""
+    """Make an app, not yet started, whose agent hands each chunk and its event to `deliver`.
+
+    What that raises ends the process: after an exception in its body an agent would skip the chunk, commit past it, and
+    get nothing more.
+    """
     app = ChunkApp(
         group,
         broker=[f"kafka://{broker}" for broker in brokers],
@@ -73,7 +78,11 @@ def make_app(
 
     async def collect(stream: Any) -> None:
         async for event in stream.noack().events():
-            await deliver(event.value, event)
+            try:
+                await deliver(event.value, event)
+            except Exception as error:  # noqa: BLE001 - see above
+                host.fail(error)
+                await asyncio.Event().wait()  # the worker is on its way out
 
     app.agent(app.topic(*topics, schema=AsIs()), name="projector.ingest")(collect)
     return app

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
@@ -10,6 +10,7 @@ import psycopg
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from projector.apply.batch import Chunk, Outcome, TopicPartition
+from projector.apply.incoming import Decoded, Work
 from projector.ingest.chunks import Fetched
 from projector.ingest.inbox import Inbox
 from projector.ingest.logs import logger
@@ -31,7 +32,10 @@ Result = TypeVar("Result")
 class Applies(Protocol):
     """`projector.apply.applier.Applier`, as far as it is used here."""
 
-    def apply(self, chunks: Sequence[Chunk]) -> Outcome:
+    def decode_chunk(self, chunk: Chunk) -> Decoded:
+        """What the records of a chunk turn out to be; asked from a thread of its own."""
+
+    def apply_decoded(self, work: Work) -> Outcome:
         """Apply a batch, in one transaction."""
 
     def drain(self) -> int:
@@ -64,7 +68,7 @@ class Batches:
             waiting = await self._inbox.take(0 if self.pending else IDLE_SECONDS)
             current = [each for each in waiting if self._consumer().is_current(each.fetched)]
             if current:
-                await self._apply([each.fetched.chunk for each in current])
+                await self._apply([each.decoded for each in current])
                 for each in current:
                     each.event.ack()
             if self.pending:
@@ -72,9 +76,9 @@ class Batches:
                 self.pending = left > 0
                 self._metrics.pending(left)
 
-    async def _apply(self, chunks: list[Chunk]) -> None:
-        outcome = await self._insist(self._applier.apply, chunks)
-        self._metrics.applied(chunks, outcome)
+    async def _apply(self, work: Work) -> None:
+        outcome = await self._insist(self._applier.apply_decoded, work)
+        self._metrics.applied([chunk for chunk, _ in work], outcome)
         if outcome.refused:
             # somebody else was here, or a COMMIT came through whose answer did not: read on from what is stored
             for partition, stored in outcome.refused.items():
@@ -129,5 +133,6 @@ class Batches:
         """Wait for the call under way, once `run` is cancelled; returns whether the applier's thread is free."""
         if self._call and not self._call[1].done():
             await asyncio.wait([self._call[1]], timeout=seconds)
+        self._inbox.close()
         self._thread.shutdown(wait=False)
         return not self._call or self._call[1].done()

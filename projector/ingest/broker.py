@@ -20,20 +20,20 @@ from aiokafka.errors import (
 from aiokafka.protocol.offset import OffsetRequest
 
 from projector.apply.batch import TopicPartition
-from projector.errors import PrejoinError
+from projector.errors import Unreachable
 from projector.ingest.topic_ids import TopicIdRequest
 
 SECONDS_TO_CONNECT = 10.0
 SECONDS_BETWEEN_TRIES = 0.5
 SECONDS_TO_ANSWER = 5.0
-READ_COMMITTED = 1
+READ_UNCOMMITTED, READ_COMMITTED = 0, 1
 EARLIEST, LATEST = -2, -1
 
 # What a call to the broker may raise for reasons that pass.
 PASSING = (KafkaError, OSError, TimeoutError)
 
 
-class KafkaUnreachable(PrejoinError):
+class KafkaUnreachable(Unreachable):
     """No broker of PREJOIN_KAFKA_BROKERS answers."""
 
 
@@ -101,6 +101,10 @@ class Broker:
         """Ask for the end of each partition, for one who reads what is committed. Raises what is in PASSING."""
         return await self._offsets(topics, _partitions(topics), LATEST)
 
+    async def held(self, topics: Mapping[str, Topic]) -> dict[TopicPartition, int]:
+        """Ask for the end of each partition with all that is behind an open transaction. Raises what is in PASSING."""
+        return await self._offsets(topics, _partitions(topics), LATEST, READ_UNCOMMITTED)
+
     async def starts(
         self, topics: Mapping[str, Topic], partitions: Iterable[TopicPartition]
     ) -> dict[TopicPartition, int]:
@@ -108,7 +112,11 @@ class Broker:
         return await self._offsets(topics, partitions, EARLIEST)
 
     async def _offsets(
-        self, topics: Mapping[str, Topic], partitions: Iterable[TopicPartition], which: int
+        self,
+        topics: Mapping[str, Topic],
+        partitions: Iterable[TopicPartition],
+        which: int,
+        isolation: int = READ_COMMITTED,
     ) -> dict[TopicPartition, int]:
         asked: dict[int, dict[str, list[tuple[int, int]]]] = defaultdict(lambda: defaultdict(list))
         for topic, partition in partitions:
@@ -116,7 +124,7 @@ class Broker:
         async with asyncio.timeout(SECONDS_TO_ANSWER):
             answers = await asyncio.gather(
                 *(
-                    self._client.send(node, OffsetRequest(-1, READ_COMMITTED, list(of_topic.items())))
+                    self._client.send(node, OffsetRequest(-1, isolation, list(of_topic.items())))
                     for node, of_topic in asked.items()
                 )
             )

@@ -6,6 +6,7 @@ knows them, for compaction and transaction markers leave holes in the offsets. W
 of faust 0.15.3 and aiokafka 0.14: `tests/contract/test_faust.py` fails when they change shape.
 """
 
+import asyncio
 import itertools
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -26,7 +27,7 @@ log = logger(__name__)
 
 # One poll, so one message of faust; what waits beyond it stays in aiokafka's buffers.
 MAX_POLL_RECORDS = 5_000
-MAX_PARTITION_BYTES = 1 << 20
+MAX_PARTITION_BYTES = 256 << 10
 # The broker answers at once when there is something; this only bounds how long a partition that is not in the
 # request under way waits for the next one.
 FETCH_MAX_WAIT = 0.05
@@ -66,7 +67,7 @@ class Host(Protocol):
     async def out_of_range(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Look into offsets that the broker does not have, and leave if events are lost."""
 
-    def fail(self, error: PrejoinError) -> None:
+    def fail(self, error: Exception) -> None:
         """Leave the process for this reason; callable from any thread."""
 
 
@@ -220,6 +221,11 @@ class ChunkConsumer(Consumer):
         """`Host.out_of_range`, from the consumer's thread."""
         promise = await self._method_queue.call(caller.create_future(), self.app.host.out_of_range, offsets)
         await promise
+
+    @property
+    def thread_loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of the other half."""
+        return self._thread.thread_loop
 
     def is_current(self, fetched: Fetched) -> bool:
         """Whether a chunk still continues what was delivered of its partition."""

@@ -7,7 +7,9 @@ from typing import NamedTuple
 from projector.apply.batch import TopicPartition
 
 MAX_CAPTURES = 64
-SECONDS_WITHOUT_PROGRESS = 30.0
+# A rebalance stops all for up to 15 s where a member froze; from a stall to the end of the process it must be 30.
+SECONDS_WITHOUT_PROGRESS, SECONDS_TO_SUSPECT = 20.0, 10.0
+SECONDS_FOR_ITS_TURN = 120.0  # of one partition while others move: in a backlog each waits for those before it
 SECONDS_UNSEEN = 5.0
 
 
@@ -44,40 +46,61 @@ class Freshness:
         return at
 
 
+class Stall(NamedTuple):
+    """A partition with something to apply: how long nothing at all has moved, and how long it has not."""
+
+    partition: TopicPartition
+    seconds: float
+    its_own: float
+
+    @property
+    def is_suspect(self) -> bool:
+        """Long enough to be told."""
+        return self.seconds >= SECONDS_TO_SUSPECT
+
+    @property
+    def is_stuck(self) -> bool:
+        """Too long for any known reason."""
+        return self.seconds >= SECONDS_WITHOUT_PROGRESS or self.its_own >= SECONDS_FOR_ITS_TURN
+
+
 class Watchdog:
     """Finds a partition with something to apply whose position does not move.
 
     It judges only what it saw happen: after a pause (Kafka was away, the machine slept) it begins anew.
     """
 
-    def __init__(self, patience: float = SECONDS_WITHOUT_PROGRESS) -> None:
-        self._patience = patience
+    def __init__(self) -> None:
         self._moved: dict[TopicPartition, tuple[int, float]] = {}
-        self._looked = 0.0
+        self._progress = self._looked = 0.0
 
     def stalled(
         self,
         now: float,
-        assigned: Collection[TopicPartition],
+        watched: Collection[TopicPartition],
         positions: Mapping[TopicPartition, int],
         ends: Mapping[TopicPartition, int],
         excused: bool = False,
-    ) -> TopicPartition | None:
-        """Find a partition of ours that lags and has not moved for `patience` seconds; excused time does not count.
+    ) -> Stall | None:
+        """Find the one that has lagged and not moved for longest; excused time does not count.
 
         `positions` has no entry where nothing was applied yet; `now` is in seconds of any clock that only grows.
         """
         before, self._moved = self._moved if now - self._looked <= SECONDS_UNSEEN else {}, {}
         self._looked = now
-        for partition in assigned:
+        for partition in watched:
             position, end = positions.get(partition, 0), ends.get(partition, 0)
             last, since = before.get(partition, (position, now))
-            if excused or position != last or position >= end:
+            if excused or position != last:
+                since = self._progress = now
+            if position >= end:
                 since = now
             self._moved[partition] = (position, since)
-            if now - since >= self._patience:
-                return partition
-        return None
+        if not self._moved:
+            return None
+        partition = min(self._moved, key=lambda tp: self._moved[tp][1])
+        since = self._moved[partition][1]
+        return Stall(partition, now - max(since, self._progress), now - since)
 
 
 def _covers(positions: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> bool:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 
 from projector.apply.batch import TopicPartition
-from projector.errors import PrejoinError
+from projector.errors import Passing
 from projector.ingest import broker as kafka
 from projector.ingest import ledger as postgres
 from projector.ingest.batches import Batches
 from projector.ingest.broker import Broker, Topic
-from projector.ingest.freshness import SECONDS_WITHOUT_PROGRESS, Capture, Freshness, Watchdog
+from projector.ingest.freshness import Capture, Freshness, Stall, Watchdog
 from projector.ingest.ledger import Ledger, Stored
 from projector.ingest.logs import logger
 from projector.ingest.metrics import Metrics
@@ -24,7 +24,7 @@ SECONDS_BETWEEN_REMINDERS = 30.0
 SECONDS_BEHIND = 5.0  # As-Of older than this is "lagging"; under steady traffic some offsets are always left
 
 
-class Stuck(PrejoinError):
+class Stuck(Passing):
     """There is something to apply, and nothing moves."""
 
 
@@ -39,7 +39,7 @@ class Heartbeat:
         ledger: Ledger,
         batches: Batches,
         metrics: Metrics,
-        assigned: Callable[[], Collection[TopicPartition]],
+        assigned: Callable[[], Collection[TopicPartition] | None],
     ) -> None:
         self._group, self._topics, self._broker, self._ledger = group, sorted(topics), broker, ledger
         self._batches, self._metrics, self._assigned = batches, metrics, assigned
@@ -71,25 +71,38 @@ class Heartbeat:
         """See where everything is, store it, move As-Of on; returns this worker's state and a detail. Raises Stuck."""
         at = datetime.now(UTC)  # before the ends are asked for: they hold at least what was there by then
         topics = await self._broker.topics(self._topics)
-        ends = await self._broker.ends(topics)
-        stored, pending = await self._ledger.read()
-        check_topics(self._group, stored, topics)
+        # behind an open transaction there may be events of others, acknowledged and not to be read yet: not applied
+        held, ends = await asyncio.gather(self._broker.held(topics), self._broker.ends(topics))
+        stored, pending, alone = await self._ledger.read()
+        check_topics(stored, topics)
         await self._ledger.keep_topic_ids(topics.values())
         await self._ledger.keep_ends(ends)
         starts = await self._starts(topics, ends, stored)
         positions = {tp: stored[tp].next if tp in stored else starts.get(tp, 0) for tp in ends}
-        await self._move_as_of(Capture(at, ends), positions, pending)
-        self._raise_if_stuck(positions, ends)
+        await self._move_as_of(Capture(at, held), ends, positions, pending)
+        stall = self._stall(positions, ends, alone)
+        if stall is not None and stall.is_stuck:
+            raise Stuck(f"{self._stands(stall, positions, ends)}, for no known reason; start the worker again")
+        if stall is not None and stall.is_suspect:
+            return "stuck", self._stands(stall, positions, ends)
         return self._state(at, topics)
 
-    def _raise_if_stuck(self, positions: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> None:
+    def _stall(
+        self, positions: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int], alone: bool
+    ) -> Stall | None:
+        """What does not move though it should. Where no other worker is, that may be a partition that nobody has."""
+        watched = self._assigned()
+        if watched is None:
+            return None  # not a member yet
         excused = self._batches.excuse() is not None
-        stuck = self._watchdog.stalled(time.monotonic(), self._assigned(), positions, ends, excused)
-        if stuck is not None:
-            raise Stuck(
-                f"stuck: {stuck.topic}/{stuck.partition} stands at {positions[stuck]} of {ends[stuck]} and nothing was "
-                f"applied for {SECONDS_WITHOUT_PROGRESS:.0f} s, for no known reason; start the worker again"
-            )
+        return self._watchdog.stalled(time.monotonic(), ends if alone else watched, positions, ends, excused)
+
+    def _stands(self, stall: Stall, positions: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> str:
+        at, ours = stall.partition, stall.partition in (self._assigned() or ())
+        return (
+            f"stuck: {at.topic}/{at.partition}{'' if ours else ', which no worker has,'} stands at {positions[at]} "
+            f"of {ends[at]} and nothing was applied for {stall.its_own:.0f} s"
+        )
 
     async def _starts(
         self, topics: Mapping[str, Topic], ends: Mapping[TopicPartition, int], stored: Mapping[TopicPartition, Stored]
@@ -98,11 +111,17 @@ class Heartbeat:
         unknown = [tp for tp, end in ends.items() if end > 0 and tp not in stored]
         return await self._broker.starts(topics, unknown) if unknown else {}
 
-    async def _move_as_of(self, capture: Capture, positions: Mapping[TopicPartition, int], pending: bool) -> None:
+    async def _move_as_of(
+        self,
+        capture: Capture,
+        ends: Mapping[TopicPartition, int],
+        positions: Mapping[TopicPartition, int],
+        pending: bool,
+    ) -> None:
         self._batches.pending = pending or self._batches.pending
         if not pending:
             self._metrics.pending(0)
-        self._metrics.lag({tp: max(0, end - positions[tp]) for tp, end in capture.ends.items()})
+        self._metrics.lag({tp: max(0, end - positions[tp]) for tp, end in ends.items()})
         self._freshness.note(capture)
         reached = self._freshness.reached(positions, pending)
         if reached is not None:

@@ -1,18 +1,23 @@
-"""What was fetched and waits to be applied, bounded by records and bytes."""
+"""What was fetched and waits, decoded, to be applied; bounded by records and bytes."""
 
 import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+from projector.apply.batch import Chunk
+from projector.apply.incoming import Decoded
 from projector.ingest.chunks import Fetched
 
-MAX_RECORDS = 20_000
+MAX_RECORDS = 15_000
 MAX_BYTES = 32 << 20
 
 
 class Waiting(NamedTuple):
-    """A chunk, and the faust event to acknowledge once it is applied."""
+    """A chunk, as it was fetched and decoded, and the faust event to acknowledge once it is applied."""
 
     fetched: Fetched
+    decoded: Decoded
     event: Any
 
 
@@ -20,20 +25,25 @@ class Inbox:
     """One batch's worth of chunks: while the applier works on one batch, the next gathers here.
 
     So batches grow with the backlog by themselves: one chunk where little comes, up to the bound where much does.
+    It is decoded here, in a thread of its own, while Postgres is at work on the batch before.
     """
 
-    def __init__(self, max_records: int = MAX_RECORDS, max_bytes: int = MAX_BYTES) -> None:
-        self._max_records, self._max_bytes = max_records, max_bytes
+    def __init__(
+        self, decode: Callable[[Chunk], Decoded], max_records: int = MAX_RECORDS, max_bytes: int = MAX_BYTES
+    ) -> None:
+        self._decode, self._max_records, self._max_bytes = decode, max_records, max_bytes
+        self._thread = ThreadPoolExecutor(1, "decoder")
         self._waiting: list[Waiting] = []
         self._records = self._bytes = 0
         self._filled, self._taken = asyncio.Event(), asyncio.Event()
 
     async def put(self, fetched: Fetched, event: Any) -> None:
-        """Add a chunk; waits while the bound is reached. A chunk is let in whole, so the bound may be passed by one."""
+        """Add a chunk, one call after the other; waits while the bound is reached, which a whole chunk may pass."""
         while self._records >= self._max_records or self._bytes >= self._max_bytes:
             self._taken.clear()
             await self._taken.wait()
-        self._waiting.append(Waiting(fetched, event))
+        decoded = await asyncio.get_running_loop().run_in_executor(self._thread, self._decode, fetched.chunk)
+        self._waiting.append(Waiting(fetched, decoded, event))
         self._records += len(fetched.chunk.records)
         self._bytes += fetched.bytes
         self._filled.set()
@@ -51,3 +61,7 @@ class Inbox:
         self._filled.clear()
         self._taken.set()
         return taken
+
+    def close(self) -> None:
+        """Decode no more."""
+        self._thread.shutdown(wait=False, cancel_futures=True)

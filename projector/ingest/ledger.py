@@ -17,8 +17,10 @@ PASSING = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalErr
 MILLISECONDS = 5_000
 
 _READ = """
-SELECT p.topic, p.partition, p.next, p.topic_id, now.pending
-FROM (SELECT EXISTS (SELECT FROM pending) AS pending) AS now LEFT JOIN positions AS p ON true
+SELECT p.topic, p.partition, p.next, p.topic_id, e.end_offset, now.pending, now.alone
+FROM (SELECT EXISTS (SELECT FROM pending) AS pending, NOT EXISTS (SELECT FROM workers
+    WHERE worker <> %(worker)s AND beat_at > clock_timestamp() - interval '10 seconds') AS alone) AS now
+  LEFT JOIN positions AS p ON true LEFT JOIN ends AS e USING (topic, partition)
 """
 _BEAT = """
 INSERT INTO workers (worker, started_at, beat_at, state, detail)
@@ -48,10 +50,19 @@ WHERE (p.topic, p.partition) = (unknown.topic, unknown.partition)
 
 
 class Stored(NamedTuple):
-    """A partition's row in `positions`."""
+    """A partition's row in `positions`; `seen` is the end that a worker noted last."""
 
     next: int
     topic_id: str | None
+    seen: int | None = None
+
+
+class Seen(NamedTuple):
+    """All positions, whether keys are pending, and whether no other worker beats, as of one moment."""
+
+    stored: dict[TopicPartition, Stored]
+    pending: bool
+    alone: bool
 
 
 class Ledger:
@@ -62,11 +73,11 @@ class Ledger:
         self._one_at_a_time = asyncio.Lock()
         self._connection: psycopg.AsyncConnection[Any] | None = None
 
-    async def read(self) -> tuple[dict[TopicPartition, Stored], bool]:
-        """All positions, and whether keys are pending, as of one moment."""
-        rows = await self._run(_READ)
-        stored = {TopicPartition(t, p): Stored(n, i) for t, p, n, i, _ in rows if t is not None}
-        return stored, bool(rows[0][4])
+    async def read(self) -> Seen:
+        """See where everything is."""
+        rows = await self._run(_READ, {"worker": self._worker})
+        stored = {TopicPartition(t, p): Stored(*at) for t, p, *at, _, _ in rows if t is not None}
+        return Seen(stored, *rows[0][5:])
 
     async def beat(self, state: str, detail: str | None) -> None:
         """Say that this worker lives, and bury those that have not said so for a minute."""

@@ -37,7 +37,7 @@ class Metrics:
         self._batches = Counter("prejoin_batches", "Transactions of the applier.", registry=every)
         self._seconds = Histogram(
             "prejoin_apply_seconds",
-            "Seconds that a batch spent in a phase.",
+            "Seconds that a batch, or a chunk in decode, spent in a phase.",
             ["phase"],
             buckets=_SECONDS,
             registry=every,
@@ -72,6 +72,10 @@ class Metrics:
         for phase, spent in outcome.seconds.items():
             self._seconds.labels(phase).observe(spent)
         self._refused.inc(len(outcome.refused))
+
+    def decoded(self, seconds: float) -> None:
+        """Tell how long a chunk took to decode, which happens while the batch before it is applied."""
+        self._seconds.labels("decode").observe(seconds)
 
     def retried(self) -> None:
         """Count a batch that is tried again."""

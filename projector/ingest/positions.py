@@ -1,15 +1,16 @@
 """Where to read on from: Postgres's positions, held against what the broker still has. Loss is told, never skipped."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
 from uuid import UUID
 
 from projector.apply.batch import TopicPartition
 from projector.errors import PrejoinError
 from projector.ingest.broker import Topic
 from projector.ingest.ledger import Stored
-from projector.store.names import schemas
 
 _NO_ID = str(UUID(int=0))  # of brokers older than topic ids
+REMEDY = "`prejoin worker --accept-loss`"
 
 
 class TopicReplaced(PrejoinError):
@@ -20,9 +21,25 @@ class EventsGone(PrejoinError):
     """The broker no longer has what comes next."""
 
 
-def check_topics(group: str, stored: Mapping[TopicPartition, Stored], topics: Mapping[str, Topic]) -> None:
-    """Compare ids; raises TopicReplaced, naming each topic that is not the one its positions were stored with."""
-    replaced = sorted(
+class Loss(NamedTuple):
+    """Offsets that were not applied and never will be, the last included."""
+
+    partition: TopicPartition
+    first: int
+    last: int
+
+    @property
+    def offsets(self) -> int:
+        """How many."""
+        return self.last - self.first + 1
+
+    def __str__(self) -> str:
+        return f"{_name(self.partition)}: offsets {self.first} to {self.last} ({self.offsets:,})"
+
+
+def replaced(stored: Mapping[TopicPartition, Stored], topics: Mapping[str, Topic]) -> list[str]:
+    """The topics whose id is not the one that their positions were stored with."""
+    return sorted(
         {
             tp.topic
             for tp, position in stored.items()
@@ -31,40 +48,62 @@ def check_topics(group: str, stored: Mapping[TopicPartition, Stored], topics: Ma
             and topics[tp.topic].id != _NO_ID
         }
     )
-    if replaced:
+
+
+def unapplied(stored: Mapping[TopicPartition, Stored], topics: Collection[str]) -> list[Loss]:
+    """What a worker saw in these topics, now gone, and did not apply."""
+    return [
+        Loss(tp, at.next, at.seen - 1)
+        for tp, at in sorted(stored.items())
+        if tp.topic in topics and at.seen is not None and at.seen > at.next
+    ]
+
+
+def gone(positions: Mapping[TopicPartition, int], starts: Mapping[TopicPartition, int]) -> list[Loss]:
+    """What lies between a position and the first offset that the broker still has."""
+    return [
+        Loss(tp, position, starts[tp] - 1) for tp, position in sorted(positions.items()) if position < starts.get(tp, 0)
+    ]
+
+
+def cut(positions: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> list[TopicPartition]:
+    """The partitions that end before their position."""
+    return [tp for tp, position in sorted(positions.items()) if position > ends.get(tp, position)]
+
+
+def check_topics(stored: Mapping[TopicPartition, Stored], topics: Mapping[str, Topic]) -> None:
+    """Compare ids; raises TopicReplaced, naming each topic that is another one, and what was left of the one before."""
+    if names := replaced(stored, topics):
+        left = unapplied(stored, names)
         raise TopicReplaced(
-            f"{', '.join(replaced)}: deleted and made again since (the broker tells another topic id), so the stored "
-            "positions mean nothing there; to read it from its beginning on top of what was folded, "
-            + forget_positions(group, replaced)
+            f"{', '.join(names)}: deleted and made again since (the broker tells another topic id); of the one before, "
+            f"{f'{_all(left)} were seen and not applied' if left else 'all that was seen is applied'}; "
+            f"to read the new one from its beginning, on top of what was folded: {REMEDY}"
         )
 
 
-def check_start(group: str, partition: TopicPartition, position: int, start: int) -> None:
-    """Compare; raises EventsGone where the partition begins behind the position."""
-    if position < start:
+def check_starts(positions: Mapping[TopicPartition, int], starts: Mapping[TopicPartition, int]) -> None:
+    """Compare; raises EventsGone, naming what is lost, where a partition begins behind its position."""
+    if losses := gone(positions, starts):
         raise EventsGone(
-            f"{partition.topic}/{partition.partition}: offsets {position} to {start - 1} are gone from Kafka before "
-            "they were applied (retention, or deleted records); to go on without them, run in SQL: "
-            f"UPDATE {_table(group)} SET next = {start} "
-            f"WHERE topic = '{partition.topic}' AND partition = {partition.partition}"
+            f"{_all(losses)} are gone from Kafka before they were applied (retention, or deleted records); "
+            f"to go on without them: {REMEDY}"
         )
 
 
-def check_end(group: str, partition: TopicPartition, position: int, end: int) -> None:
-    """Compare; raises EventsGone where the partition ends before the position."""
-    if position > end:
+def check_ends(positions: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> None:
+    """Compare; raises EventsGone where a partition ends before its position."""
+    if found := cut(positions, ends):
+        told = (f"{_name(tp)}: applied up to offset {positions[tp] - 1}, but Kafka ends at {ends[tp]}" for tp in found)
         raise EventsGone(
-            f"{partition.topic}/{partition.partition}: applied up to offset {position - 1}, but Kafka ends at {end}: "
-            f"its log was cut, or the topic made again; to read it from its beginning on top of what was folded, "
-            + forget_positions(group, [partition.topic])
+            f"{', '.join(told)}: its log was cut, or the topic made again; "
+            f"to read it from its beginning, on top of what was folded: {REMEDY}"
         )
 
 
-def forget_positions(group: str, topics: Iterable[str]) -> str:
-    """Word the statement that makes the next worker read these topics from their beginning."""
-    names = ", ".join(f"'{topic}'" for topic in topics)
-    return f"run in SQL: DELETE FROM {_table(group)} WHERE topic IN ({names})"
+def _all(losses: Iterable[Loss]) -> str:
+    return ", ".join(map(str, losses))
 
 
-def _table(group: str) -> str:
-    return f'"{schemas(group)[0]}".positions'
+def _name(partition: TopicPartition) -> str:
+    return f"{partition.topic}/{partition.partition}"

@@ -1,37 +1,41 @@
 """The worker process: what it is made of, how it starts, why it leaves, and that it leaves in time."""
 
 import asyncio
+import gc
 import logging
 import os
 import secrets
 import signal
 import socket
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
+import traceback
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Protocol, cast
 
 import psycopg
-from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from projector.apply.applier import Applier
-from projector.apply.batch import TopicPartition
+from projector.apply.batch import Chunk, TopicPartition
+from projector.apply.incoming import Decoded
 from projector.declare.projections import Projections, load
-from projector.errors import NotMigrated, OutOfDate, PrejoinError
+from projector.errors import NotMigrated, OutOfDate, Passing, PrejoinError
 from projector.ingest import broker as kafka
 from projector.ingest import ledger as postgres
 from projector.ingest import logs
 from projector.ingest.app import ChunkApp, make_app
 from projector.ingest.batches import Applies, Batches
 from projector.ingest.broker import Broker
-from projector.ingest.chunks import REQUEST_TIMEOUT, ChunkConsumer, Start
-from projector.ingest.heartbeat import Heartbeat
+from projector.ingest.chunks import ChunkConsumer, Start
+from projector.ingest.heartbeat import Heartbeat, Stuck
 from projector.ingest.inbox import Inbox
 from projector.ingest.ledger import Ledger
 from projector.ingest.metrics import Metrics
-from projector.ingest.positions import check_end, check_start, check_topics
+from projector.ingest.starts import NotReachable, Starts
+from projector.ingest.watchdog import UNANSWERED, Watchdog
 from projector.settings import Settings
 from projector.store.changes import keep_partitions
 from projector.store.connect import connect
@@ -41,18 +45,19 @@ log = logs.logger(__name__)
 
 # A clean stop, part by part; the whole is bounded from outside the event loop, for faust's stop() may block it.
 SECONDS_FOR_BATCH, SECONDS_FOR_ROW, SECONDS_FOR_FAUST, SECONDS_TO_LEAVE = 4.0, 1.0, 2.5, 8.5
+SECONDS_TO_LEAVE_STUCK = 5.0
+SECONDS_TO_JOIN = 60.0  # a killed member before this one holds it up for the session timeout
 SECONDS_BETWEEN_LOOKS = 0.5
+OBJECTS_BETWEEN_COLLECTIONS = 100_000
 SECONDS_BETWEEN_HOUSEKEEPING = 3600.0
-# faust's recovery gives perform_seek the request timeout, and is then stuck for ever without saying so.
-SECONDS_FOR_POSITIONS = REQUEST_TIMEOUT / 2
 
 
-class NotReachable(PrejoinError):
-    """Postgres or Kafka did not answer when positions were needed."""
-
-
-class Crashed(PrejoinError):
+class Crashed(Passing):
     """faust stopped by itself."""
+
+
+MAIN = "main"
+Tell = Callable[[BaseException], None]
 
 
 class Closes(Applies, Protocol):
@@ -62,8 +67,12 @@ class Closes(Applies, Protocol):
         """Close its connection."""
 
 
-def run(settings: Settings) -> None:
-    """Run a worker until SIGTERM, or SIGINT (KeyboardInterrupt then); raises PrejoinError for each reason to leave."""
+def run(settings: Settings, accept_loss: bool = False, tell: Tell = lambda _: None) -> None:
+    """Run a worker until SIGTERM, or SIGINT (KeyboardInterrupt then); raises PrejoinError for each reason to leave.
+
+    `accept_loss`: go on without what Kafka had lost by now. `tell` hears the reason as soon as it is known: what
+    follows, a clean stop, may hang and be cut short.
+    """
     projections = load(settings.projections)
     brokers = settings.brokers
     check_migrated(settings, projections)
@@ -71,10 +80,18 @@ def run(settings: Settings) -> None:
     applier = Applier(
         settings.writer_url, settings.group, projections, settings.unknown_events, settings.dead_letter_limit
     )
-    worker = Worker(settings, projections.topics, brokers, applier)
-    asyncio.run(worker.run())
+    worker = Worker(settings, projections.topics, brokers, applier, tell)
+    _tame_garbage_collection()
+    asyncio.run(worker.run(accept_loss))
     if worker.interrupted:
         raise KeyboardInterrupt  # stopped as cleanly, but a shell script shall see that it was Ctrl-C
+
+
+def _tame_garbage_collection() -> None:
+    """Half of the time of decoding is the collector's otherwise: a batch's objects live long and refer to no cycles."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
 
 
 def check_migrated(settings: Settings, projections: Projections) -> None:
@@ -94,17 +111,20 @@ def check_migrated(settings: Settings, projections: Projections) -> None:
 class Worker:
     """One worker of a group: a `Host` for the consumer, the owner of everything else. `run` once."""
 
-    def __init__(self, settings: Settings, topics: Collection[str], brokers: list[str], applier: Closes) -> None:
+    def __init__(
+        self, settings: Settings, topics: Collection[str], brokers: list[str], applier: Closes, tell: Tell
+    ) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self._settings, self._topics, self._brokers, self._applier = settings, topics, brokers, applier
-        self._group = settings.group
+        self._group, self._tell = settings.group, tell
         self._metrics = Metrics()
         self._broker = Broker(brokers)
         self._ledger = Ledger(settings.writer_url, settings.group, self.name)
+        self._starts = Starts(settings.writer_url, settings.group, self._ledger, self._broker)
         self._app: ChunkApp | None = None
         self.interrupted = False
 
-    async def run(self) -> None:
+    async def run(self, accept_loss: bool) -> None:
         """Work until told to stop. Raises the PrejoinError that it had to leave for."""
         self._loop = asyncio.get_running_loop()
         self._stop, self._failure = asyncio.Event(), self._loop.create_future()
@@ -113,6 +133,8 @@ class Worker:
         try:
             if await self._told_to_stop_before(self._broker.connect()):
                 return
+            if accept_loss:
+                await self._starts.accept_losses(self._topics)
             with tempfile.TemporaryDirectory(prefix="prejoin-worker-") as datadir:
                 async with self._serving_metrics():
                     await self._work(datadir)
@@ -129,7 +151,9 @@ class Worker:
         return self._stop.is_set()
 
     async def _work(self, datadir: str) -> None:
-        inbox = Inbox()
+        self._watchdog = Watchdog(self._blocked)
+        self._watchdog.watch(MAIN, self._loop)
+        inbox = Inbox(self._decode)
         app = make_app(self._group, self._brokers, sorted(self._topics), datadir, self, inbox.put)
         batches = Batches(self._applier, lambda: cast(ChunkConsumer, app.consumer), inbox, self._metrics)
         heartbeat = Heartbeat(
@@ -147,12 +171,17 @@ class Worker:
             }.items()
         ]
         try:
-            done, _ = await asyncio.wait([*tasks, self._failure], return_when=asyncio.FIRST_COMPLETED)
+            with self._watchdog:
+                done, _ = await asyncio.wait([*tasks, self._failure], return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in tasks:
                 task.cancel()
         reason = next((each.exception() for each in done if each.exception()), None)
-        _leave_in_time(code=2 if reason else 0)
+        if reason:
+            self._tell(reason)
+        _leave_in_time(
+            2 if reason else 0, SECONDS_TO_LEAVE_STUCK if isinstance(reason, Stuck) else SECONDS_TO_LEAVE, reason
+        )
         await self._wind_down(app, batches, reason)
         if reason:
             raise reason
@@ -160,13 +189,17 @@ class Worker:
     async def _run_faust(self, app: ChunkApp) -> None:
         """Start the app, which blocks until the group is joined, and watch it: a crash is nobody's exception."""
         try:
-            await app.start()
+            async with asyncio.timeout(SECONDS_TO_JOIN):
+                await app.start()
+        except TimeoutError:
+            raise NotReachable(f"the group could not be joined for {SECONDS_TO_JOIN:.0f} s: is Kafka well?") from None
         except kafka.PASSING as error:
-            raise kafka.KafkaUnreachable(
+            raise NotReachable(
                 f"cannot reach Kafka at {', '.join(self._brokers)} (PREJOIN_KAFKA_BROKERS): it went away while the "
                 f"group was being joined ({type(error).__name__}); start the worker again when it is back"
             ) from None
         self._app = app
+        self._watchdog.watch("consumer", cast(ChunkConsumer, app.consumer).thread_loop)
         log.info("joined the group", action="joined", worker=self.name)
         while not app.crashed:  # noqa: ASYNC110 - its event belongs to faust, whose crash may come from a thread
             await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
@@ -203,8 +236,27 @@ class Worker:
             server.server_close()
             thread.join()
 
-    def _assigned(self) -> set[TopicPartition]:
-        return {TopicPartition(*tp) for tp in self._app.consumer.assignment()} if self._app else set()
+    def _assigned(self) -> set[TopicPartition] | None:
+        """Its partitions; None before it is a member."""
+        return {TopicPartition(*tp) for tp in self._app.consumer.assignment()} if self._app else None
+
+    def _blocked(self, loop: str) -> None:
+        """An event loop runs nothing any more; called in the watchdog's thread."""
+        error = Stuck(f"stuck: the {loop} loop has run nothing for {UNANSWERED} s; start the worker again")
+        if loop != MAIN:
+            return self.fail(error)
+        _leave_in_time(2, 1.0)  # though a log that nobody reads may be what blocks it
+        self._tell(error)
+        stack = "".join(traceback.format_stack(sys._current_frames().get(threading.main_thread().ident or 0)))
+        log.error("leaving", action="stopping", worker=self.name, reason=str(error), stack=stack)
+        print(f"prejoin: {error}", file=sys.stderr, flush=True)
+        os._exit(2)
+
+    def _decode(self, chunk: Chunk) -> Decoded:
+        begin = time.perf_counter()
+        decoded = self._applier.decode_chunk(chunk)
+        self._metrics.decoded(time.perf_counter() - begin)
+        return decoded
 
     async def _keep_house(self) -> None:
         while True:
@@ -220,42 +272,13 @@ class Worker:
             return keep_partitions(connection, self._group)
 
     async def starts(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Start]:
-        """See `Host`. Bounded: faust waits no longer than its request timeout for a seek."""
-        passing = (*kafka.PASSING, *postgres.PASSING)
-        again = AsyncRetrying(
-            retry=retry_if_exception_type(passing), wait=wait_random_exponential(multiplier=0.1, max=1.0)
-        )
-        try:
-            async with asyncio.timeout(SECONDS_FOR_POSITIONS):
-                return await again(self._starts, partitions)
-        except TimeoutError:
-            raise NotReachable(
-                f"positions could not be read for {SECONDS_FOR_POSITIONS:.0f} s: "
-                "is Postgres (PREJOIN_DATABASE_URL) up, and Kafka (PREJOIN_KAFKA_BROKERS)?"
-            ) from None
-
-    async def _starts(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Start]:
-        stored, _ = await self._ledger.read()
-        topics = await self._broker.topics({tp.topic for tp in partitions})
-        check_topics(self._group, stored, topics)
-        there = [tp for tp in partitions if tp.topic in topics and tp.partition in topics[tp.topic].leaders]
-        found = {}
-        for partition, start in (await self._broker.starts(topics, there)).items():
-            position = stored[partition].next if partition in stored else None
-            if position is not None:
-                check_start(self._group, partition, position, start)
-            found[partition] = Start(position, start if position is None else position)
-        return found
+        """See `Host`."""
+        return await self._starts.of(partitions)
 
     async def out_of_range(self, offsets: Mapping[TopicPartition, int]) -> None:
         """See `Host`: fails with what is lost, if something is."""
         try:
-            starts = await self.starts(offsets)
-            topics = await self._broker.topics({tp.topic for tp in offsets})
-            ends = await self._broker.ends(topics)
-            for partition, offset in offsets.items():
-                if partition in starts:
-                    check_end(self._group, partition, offset, ends[partition])
+            await self._starts.explain(offsets)
         except PrejoinError as error:
             self.fail(error)
         except kafka.PASSING as error:
@@ -269,7 +292,7 @@ class Worker:
         _leave_in_time(code)  # from now on, whatever it is that has to be stopped
         self._stop.set()
 
-    def fail(self, error: PrejoinError) -> None:
+    def fail(self, error: Exception) -> None:
         """See `Host`."""
         self._loop.call_soon_threadsafe(self._set_failure, error)
 
@@ -278,11 +301,16 @@ class Worker:
             self._failure.set_exception(error)
 
 
-def _leave_in_time(code: int) -> None:
-    """Whatever hangs from here on, faust's threads or the applier's: the process ends in time, with this code."""
+def _leave_in_time(code: int, seconds: float = SECONDS_TO_LEAVE, reason: BaseException | None = None) -> None:
+    """Whatever hangs from here on, faust's threads or the applier's: the process ends in time, with this code.
+
+    Its last line says why, as it does where nothing hangs.
+    """
 
     def leave() -> None:
-        time.sleep(SECONDS_TO_LEAVE)
+        time.sleep(seconds)
+        if isinstance(reason, PrejoinError):
+            print(f"prejoin: {reason}", file=sys.stderr, flush=True)
         os._exit(code)
 
     threading.Thread(target=leave, name="leave-in-time", daemon=True).start()

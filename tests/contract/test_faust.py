@@ -5,8 +5,10 @@ A failure here after an upgrade says: read what changed, then `projector/ingest/
 
 import hashlib
 import inspect
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from aiokafka import ConsumerRecord
@@ -17,9 +19,11 @@ from faust.app.base import App
 from faust.tables.recovery import Recovery
 from faust.transport import consumer as base
 from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
 from mode.threads import QueueServiceThread
 
 from projector.apply.batch import Chunk, TopicPartition
+from projector.ingest.app import ChunkApp, make_app
 from projector.ingest.chunks import ChunkConsumer, ChunkThread, ChunkTransport, Start
 
 A, B = TopicPartition("a", 0), TopicPartition("b", 0)
@@ -174,3 +178,41 @@ def test_what_is_committed_to_kafka_is_behind_the_newest_acknowledged_chunk():
     consumer._acked, consumer._acked_index = {A: [9, 4]}, {A: {9, 4}}
     assert consumer._new_offset(A) == 10
     assert consumer._new_offset(A) is None
+
+
+# How faust and its consumer are set up, where a default is a hazard (docs/faust.md).
+
+
+@pytest.fixture
+async def app(tmp_path: Path) -> AsyncIterator[ChunkApp]:
+    async def deliver(*_: Any) -> None: ...
+
+    made = make_app("g", ["127.0.0.1:1"], ["a"], str(tmp_path), Mock(), deliver)
+    yield made
+    made.consumer.thread_loop.close()
+
+
+async def test_the_app_keeps_away_from_what_hangs_or_freezes(app):
+    assert isinstance(app.transport, ChunkTransport)  # not confluent's
+    assert app.conf.stream_wait_empty is False
+    assert [agent.isolated_partitions for agent in app.agents.values()] == [False]
+
+
+async def test_the_consumer_reads_what_is_committed_never_resets_and_does_not_wait_for_more(app):
+    consumer = app.consumer._thread._create_worker_consumer(app.transport)
+    assert consumer._isolation_level == "read_committed"
+    assert consumer._auto_offset_reset == "none"
+    assert consumer._enable_auto_commit is False
+    assert consumer._fetch_max_wait_ms <= 100
+    assert consumer._max_poll_interval_ms >= 86_400_000  # an idle standby would leave the group for good
+    assert consumer._session_timeout_ms <= 15_000  # the successor of a killed worker waits so long
+    await consumer.stop()
+
+
+async def test_a_full_buffer_sets_no_partition_aside(app):
+    stock, ours = driver.Consumer.on_buffer_full, type(app.consumer).on_buffer_full
+    partition = TP(*A)
+    for function, active in ((ours, {partition}), (stock, set())):
+        app.consumer._active_partitions = {partition}
+        function(app.consumer, partition)
+        assert app.consumer._active_partitions == active

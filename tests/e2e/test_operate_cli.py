@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import pytest
 from projector.cli import main
 from tests.model import Record
 from tests.model.histories import CloudEvent, cloud_event, partitioned
-from tests.world import World, clear, world
+from tests.world import World, clear
 
 REPOSITORY = Path(__file__).parents[2]
 _groups = itertools.count()
@@ -69,12 +69,6 @@ def prejoin(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
         return Done(int(left.value.code or 0), *capsys.readouterr())
 
     return run
-
-
-@pytest.fixture(scope="module")
-def of_the_shop(database_url: str) -> Iterator[World]:
-    with world(database_url) as made:
-        yield made
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from projector.store.connect import options
 from projector.store.migrate import migrate
 
 PROJECTIONS = "tests.tiny"
+FAULTS = Path(__file__).parent / "faults"
 
 
 async def until(holds: Callable[[], Awaitable[Any] | Any], seconds: float = 30.0) -> Any:
@@ -107,16 +108,20 @@ class Place:
         }
         return {**os.environ, **own, **settings}
 
-    def start(self, **settings: str) -> Running:
+    def start(self, *arguments: str, **settings: str) -> Running:
         """Start a worker; it may take some seconds to join."""
         log = self.folder / f"worker{len(self.workers)}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "projector.cli", "worker"],
+                [sys.executable, "-m", "projector.cli", "worker", *arguments],
                 env=self.environment(**settings), stdout=output, stderr=output,
             )  # fmt: skip
         self.workers.append(Running(process, log))
         return self.workers[-1]
+
+    def start_faulty(self, fault: str, *arguments: str) -> Running:
+        """Start a worker that suffers a fault of tests/integration/faults at SIGUSR1."""
+        return self.start(*arguments, FAULT=fault, PYTHONPATH=f"{FAULTS}{os.pathsep}{Path.cwd()}")
 
     async def joined(self, *workers: Running) -> None:
         """Wait until they are members of the group."""

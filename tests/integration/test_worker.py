@@ -32,6 +32,7 @@ async def test_a_group_started_again_goes_on_where_postgres_is(place):
     await place.has_told(150)
     assert second.said("refused") == []
     assert await until(lambda: second.metrics().get('prejoin_events_total{outcome="duplicate"}')) == 10
+    assert second.metrics()['prejoin_apply_seconds_count{phase="decode"}'] > 0
 
 
 async def test_two_workers_share_the_partitions_and_one_stands_in_for_the_other(place):
@@ -145,7 +146,8 @@ async def test_events_deleted_before_they_were_applied_stop_the_worker(place):
     await place.delete_records({0: 25})
     code, last = place.start().ended(30)
     assert code == 2
-    assert f"{place.topic}/0: offsets 10 to 24 are gone" in last
+    assert f"{place.topic}/0: offsets 10 to 24 (15) are gone" in last
+    assert "`prejoin worker --accept-loss`" in last
     assert place.told() == {}
 
 
@@ -162,6 +164,7 @@ async def test_a_topic_made_again_stops_the_worker(place):
     assert code == 2
     assert place.topic in last
     assert "made again" in last
+    assert "all that was seen is applied" in last
     assert set(place.told()) == set(range(10)), "nothing of the new topic was taken for the old one's"
 
 

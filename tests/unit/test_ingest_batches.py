@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from projector.apply.batch import Chunk, FoldError, Outcome, TopicPartition
+from projector.apply.incoming import Decoded, Work
 from projector.ingest import batches as module
 from projector.ingest.batches import Batches
 from projector.ingest.chunks import Fetched
@@ -21,6 +22,10 @@ A = TopicPartition("a", 0)
 
 def fetched(start: int, end: int, seek: int = 1) -> Fetched:
     return Fetched(Chunk(A, start, end, ()), seek, 0)
+
+
+def undecoded(chunk: Chunk) -> Decoded:
+    return chunk, []
 
 
 class Event:
@@ -51,15 +56,18 @@ class Applier:
     def __init__(self, before: Callable[[], Any] = lambda: None) -> None:
         self.before, self.position, self.batches, self.left = before, 0, [], 0
 
-    def apply(self, chunks: list[Chunk]) -> Outcome:
+    def decode_chunk(self, chunk: Chunk) -> Decoded:
+        return undecoded(chunk)
+
+    def apply_decoded(self, work: Work) -> Outcome:
         self.before()
         outcome = Outcome()
-        for chunk in chunks:
+        for chunk, _ in work:
             if chunk.start == self.position:
                 self.position = chunk.next
             else:
                 outcome.refused[A] = self.position
-        self.batches.append(list(chunks))
+        self.batches.append(work)
         return outcome
 
     def drain(self) -> int:
@@ -88,7 +96,7 @@ async def until(holds: Callable[[], Any]) -> None:
 
 
 async def test_what_gathered_during_a_batch_is_the_next_batch():
-    go, inbox = threading.Event(), Inbox()
+    go, inbox = threading.Event(), Inbox(undecoded)
     applier = Applier(lambda: go.wait(5))
     with running(applier, Reader(), inbox):
         events = [Event() for _ in range(4)]
@@ -103,13 +111,13 @@ async def test_what_gathered_during_a_batch_is_the_next_batch():
 
 
 async def test_an_inbox_that_is_full_pushes_back_until_it_is_emptied():
-    inbox = Inbox(max_records=0, max_bytes=1)
+    inbox = Inbox(undecoded, max_records=0, max_bytes=1)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(inbox.put(fetched(0, 1), Event()), 0.05)
-    inbox = Inbox(max_records=1, max_bytes=1)
+    inbox = Inbox(undecoded, max_records=1, max_bytes=1)
     await inbox.put(Fetched(Chunk(A, 0, 1, ()), 1, 1), Event())
     waits = asyncio.create_task(inbox.put(fetched(1, 2), Event()))
-    await asyncio.sleep(0)
+    await asyncio.sleep(0.05)
     assert not waits.done()
     assert len(await inbox.take(1)) == 1
     await waits
@@ -125,7 +133,7 @@ async def test_a_batch_is_tried_again_until_postgres_takes_it(monkeypatch):
         if error := next(failures, None):
             raise error
 
-    applier, inbox, event = Applier(fail), Inbox(), Event()
+    applier, inbox, event = Applier(fail), Inbox(undecoded), Event()
     with running(applier, Reader(), inbox) as (batches, _):
         await inbox.put(fetched(0, 5), event)
         await until(lambda: event.acked)
@@ -134,7 +142,7 @@ async def test_a_batch_is_tried_again_until_postgres_takes_it(monkeypatch):
 
 
 async def test_a_refused_chunk_makes_one_seek_and_what_was_read_before_is_dropped():
-    applier, reader, inbox = Applier(), Reader(), Inbox()
+    applier, reader, inbox = Applier(), Reader(), Inbox(undecoded)
     applier.position = 3
     with running(applier, reader, inbox):
         stale, last = Event(), Event()
@@ -152,7 +160,7 @@ async def test_what_the_applier_raises_for_good_ends_the_work_and_acknowledges_n
     def fail() -> None:
         raise FoldError("a/0@0: the fold raised")
 
-    inbox, event = Inbox(), Event()
+    inbox, event = Inbox(undecoded), Event()
     with running(Applier(fail), Reader(), inbox) as (_, task):
         await inbox.put(fetched(0, 1), event)
         with pytest.raises(FoldError):
@@ -161,7 +169,7 @@ async def test_what_the_applier_raises_for_good_ends_the_work_and_acknowledges_n
 
 
 async def test_pending_keys_are_drained_portion_by_portion_between_batches():
-    applier, inbox = Applier(), Inbox()
+    applier, inbox = Applier(), Inbox(undecoded)
     applier.left = 3
     with running(applier, Reader(), inbox) as (batches, _):
         batches.pending = True
@@ -170,7 +178,7 @@ async def test_pending_keys_are_drained_portion_by_portion_between_batches():
 
 
 async def test_a_stop_waits_for_the_batch_under_way_but_not_for_ever():
-    go, inbox = threading.Event(), Inbox()
+    go, inbox = threading.Event(), Inbox(undecoded)
     applier = Applier(lambda: go.wait(5))
     with running(applier, Reader(), inbox) as (batches, task):
         await inbox.put(fetched(0, 5), Event())

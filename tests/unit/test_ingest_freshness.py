@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from projector.apply.batch import TopicPartition
-from projector.ingest.freshness import MAX_CAPTURES, Capture, Freshness, Watchdog
+from projector.ingest.freshness import MAX_CAPTURES, Capture, Freshness, Stall, Watchdog
 
 A, B = TopicPartition("a", 0), TopicPartition("b", 0)
 
@@ -51,39 +51,52 @@ def test_under_a_long_backlog_the_moments_are_thinned_out_and_the_oldest_stays()
     assert reached > at(9 * MAX_CAPTURES)
 
 
-def test_a_partition_that_lags_and_does_not_move_is_stuck_after_a_while():
-    watchdog = Watchdog(patience=3)
-    found = [watchdog.stalled(now, [A, B], {A: 5, B: 5}, {A: 9, B: 5}) for now in range(10, 14)]
-    assert found == [None, None, None, A]
+def looks(*seen: tuple[float, dict[TopicPartition, int]], excused: bool = False) -> Stall | None:
+    """What a watchdog says at the last of these looks at A and B, which both end at 9; it looks each second."""
+    watchdog, (now, _) = Watchdog(), seen[0]
+    for until, positions in seen:
+        while now <= until:
+            found = watchdog.stalled(now, [A, B], positions, {A: 9, B: 9}, excused)
+            now += 1
+    return found
 
 
-def test_idle_moving_foreign_and_excused_partitions_are_not_stuck():
-    for positions, assigned, ends, excused in (
-        ([{A: 5}, {A: 5}], [A], {A: 5}, False),  # nothing left
-        ([{A: 5}, {A: 6}], [A], {A: 9}, False),  # it moves
-        ([{A: 5}, {A: 5}], [], {A: 9}, False),  # somebody else's
-        ([{A: 5}, {A: 5}], [A], {A: 9}, True),  # for a known reason
-    ):
-        watchdog = Watchdog(patience=3)
-        for now, position in enumerate(positions):
-            assert watchdog.stalled(10 + now * 4, assigned, position, ends, excused) is None
+def test_a_partition_that_lags_and_does_not_move_is_suspect_and_then_stuck():
+    assert not looks((100, {A: 5, B: 9}), (109, {A: 5, B: 9})).is_suspect
+    suspect, stuck = looks((100, {A: 5, B: 9}), (110, {A: 5, B: 9})), looks((100, {A: 5, B: 9}), (120, {A: 5, B: 9}))
+    assert suspect == (A, 10, 10)
+    assert (suspect.is_suspect, suspect.is_stuck) == (True, False)
+    assert stuck.is_stuck
+
+
+def test_idle_moving_and_excused_partitions_are_not_stuck():
+    assert not looks((100, {A: 9, B: 9}), (200, {A: 9, B: 9})).is_suspect  # nothing left
+    assert not looks(*((100 + n, {A: n % 9, B: n % 9}) for n in range(100))).is_suspect  # they move
+    assert not looks((100, {A: 5, B: 5}), (200, {A: 5, B: 5}), excused=True).is_suspect  # for a known reason
+    assert Watchdog().stalled(100, [], {A: 5}, {A: 9}) is None  # somebody else's
+
+
+def test_in_a_backlog_a_partition_may_wait_its_turn_but_not_for_ever():
+    others_move = [(100 + n, {A: 5, B: n % 9}) for n in range(150)]
+    assert not looks(*others_move[:119]).is_suspect
+    assert looks(*others_move).is_stuck
 
 
 def test_a_partition_with_nothing_applied_yet_may_be_stuck_too():
-    watchdog = Watchdog(patience=3)
-    assert watchdog.stalled(10, [A], {}, {A: 1}) is None
-    assert watchdog.stalled(14, [A], {}, {A: 1}) == A
+    assert looks((100, {B: 9}), (120, {B: 9})).is_stuck
 
 
 def test_a_partition_given_away_and_back_begins_anew():
-    watchdog = Watchdog(patience=3)
-    assert watchdog.stalled(10, [A], {A: 1}, {A: 2}) is None
-    assert watchdog.stalled(12, [], {A: 1}, {A: 2}) is None
-    assert watchdog.stalled(14, [A], {A: 1}, {A: 2}) is None
+    watchdog = Watchdog()
+    for now in range(100, 119):
+        watchdog.stalled(now, [A], {A: 1}, {A: 2})
+    watchdog.stalled(119, [], {A: 1}, {A: 2})
+    assert watchdog.stalled(120, [A], {A: 1}, {A: 2}) == (A, 0, 0)
 
 
 def test_what_nobody_saw_does_not_count():
-    watchdog = Watchdog(patience=3)
-    assert watchdog.stalled(10, [A], {A: 1}, {A: 2}) is None
-    assert watchdog.stalled(100, [A], {A: 1}, {A: 2}) is None
-    assert watchdog.stalled(104, [A], {A: 1}, {A: 2}) == A
+    assert looks((100, {A: 1, B: 9}), (119, {A: 1, B: 9})).seconds == 19
+    watchdog = Watchdog()
+    assert watchdog.stalled(100, [A], {A: 1}, {A: 2}) == (A, 0, 0)
+    assert watchdog.stalled(160, [A], {A: 1}, {A: 2}) == (A, 0, 0)
+    assert watchdog.stalled(164, [A], {A: 1}, {A: 2}) == (A, 4, 4)
