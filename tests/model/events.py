@@ -169,13 +169,16 @@ def _utf8(value: bytes) -> str:
         raise RejectedError("undecodable") from error
 
 
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(constant)
+
+
+_STRICT = json.JSONDecoder(parse_constant=_refuse)
+
+
 def _json(value: bytes) -> Any:
     """Strict JSON in UTF-8, without NaN."""
-
-    def refuse(constant: str) -> NoReturn:
-        raise ValueError(constant)
-
     try:
-        return json.loads(_utf8(value), parse_constant=refuse)
+        return _STRICT.decode(_utf8(value))
     except (ValueError, RecursionError) as error:
         raise RejectedError("undecodable") from error

@@ -75,7 +75,7 @@ class Digits:
 
 def identifier(number: int) -> str:
     """The same for every kind of aggregate: ids of different services collide."""
-    return [f"{number}", f"a.b_c:D-{number}", f"{number}".rjust(128, "9")][number % 4 % 3]
+    return [f"{number}", f"a.b_c:D-{number}", f"{number}".rjust(128, "x")][number % 4 % 3]
 
 
 def cloud_event(type: str, *, time: str = "2026-01-01T00:00:00Z", sequence: Any = None, **data: Any) -> CloudEvent:
@@ -94,7 +94,11 @@ def cloud_event(type: str, *, time: str = "2026-01-01T00:00:00Z", sequence: Any 
 
 
 def expand(
-    steps: Iterable[Step], *, sequencing: str = "by_aggregate", orphans: bool = False, products: int = 3
+    steps: Iterable[Step],
+    *,
+    sequencing: str = "by_aggregate",
+    orphans: bool = False,
+    products: Sequence[int] = range(3),
 ) -> list[CloudEvent]:
     """Without `orphans`, customers, products and orders are created before the first event that needs them to be."""
     expander = _Expander(sequencing, products)
@@ -115,12 +119,12 @@ def _creates(type: str) -> bool:
 class _Expander:
     """Counts events by aggregate, and remembers totals, that payments may match them."""
 
-    def __init__(self, sequencing: str, products: int) -> None:
+    def __init__(self, sequencing: str, products: Sequence[int]) -> None:
         self.events: Counter[tuple[str, int]] = Counter()
         self._versions: Counter[tuple[str, int]] = Counter()
         self._placed: dict[int, tuple[str, str]] = {}
         self._sequencing = sequencing
-        self._products = range(products)
+        self._products = products
         self._ticks = count(1)
 
     def event(self, step: Step) -> CloudEvent:

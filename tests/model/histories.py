@@ -7,6 +7,8 @@ records = partitioned(interleave(with_repeats(random_history(7), pick), pick))  
 """
 
 import random
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from hypothesis import strategies as st
 
@@ -30,6 +32,7 @@ __all__ = [
     "Item",
     "Pick",
     "Raw",
+    "Shop",
     "Step",
     "break_event",
     "cloud_event",
@@ -41,6 +44,7 @@ __all__ = [
     "random_history",
     "random_stream",
     "record_streams",
+    "together",
     "with_gaps_and_late",
     "with_poison",
     "with_repeats",
@@ -65,7 +69,8 @@ def histories(draw: st.DrawFn, *, max_steps: int = 25, ids: int = 2) -> list[Clo
     number = st.integers(0, ids - 1)
     step = st.builds(Step, st.sampled_from(_TYPES), number, number, st.integers(0, 10**9))
     steps = draw(st.lists(step, max_size=max_steps))
-    return expand(steps, sequencing=draw(st.sampled_from(SEQUENCING)), orphans=draw(st.booleans()), products=ids)
+    sequencing, orphans = draw(st.sampled_from(SEQUENCING)), draw(st.booleans())
+    return expand(steps, sequencing=sequencing, orphans=orphans, products=range(ids))
 
 
 @st.composite
@@ -88,6 +93,45 @@ def random_stream(
     sequencing = SEQUENCING[seed % len(SEQUENCING)]
     events = random_history(seed, customers=customers, products=products, orders=orders, sequencing=sequencing)
     return _stream(events, rng.randrange, partitions, poison)
+
+
+class Shop(NamedTuple):
+    """One of the shops of a long stream. The shares are of its records, and come out somewhere near."""
+
+    seed: int
+    first: int  # its ids are numbered from here
+    customers: int
+    products: int
+    orders: int
+    partitions: int
+    repeats: float
+    poison: float
+
+    def records(self) -> list[Record]:
+        """Its customers and products come, are renamed, moved and erased all along; the busier, the more often."""
+        rng = random.Random(f"shop {self.seed}")
+        sequencing = SEQUENCING[self.seed % len(SEQUENCING)]
+        changes = 4 + self.orders // (4 * (self.customers + self.products))
+        events = random_history(
+            self.seed, customers=self.customers, products=self.products, orders=self.orders, sequencing=sequencing,
+            first=self.first, changes=changes, all_along=True,
+        )  # fmt: skip
+        items = with_gaps_and_late(events, rng.randrange, self.poison)
+        items = with_repeats(items, rng.randrange, 2 * self.repeats)
+        return partitioned(with_poison(items, rng.randrange, 2 * self.poison), self.partitions)
+
+
+def together(shops: Sequence[Sequence[Record]], rng: random.Random) -> list[Record]:
+    """The shops one after another, but overlapping: in each, some partitions are ahead by up to a whole shop."""
+    placed = []
+    begin = 0
+    for records in shops:
+        ahead: dict[tuple[str, int], int] = {}
+        for number, record in enumerate(records):
+            lead = ahead.setdefault(record[:2], rng.choice([0, rng.randrange(len(records))]))
+            placed.append((begin + number - lead, len(placed), record))
+        begin += len(records)
+    return [record for _, _, record in sorted(placed)]
 
 
 def _stream(events: list[CloudEvent], pick: Pick, partitions: int, poison: bool) -> list[Record]:

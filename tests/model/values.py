@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 Parser = Callable[[Any], Any]
@@ -22,9 +23,16 @@ class NotTextError(Exception):
 
 
 def _string(value: Any, pattern: str) -> str:
-    if isinstance(value, str) and re.search("[\0\ud800-\udfff]", value):
+    if not isinstance(value, str):
+        raise ValueError(pattern)
+    return _matching(value, pattern)
+
+
+@lru_cache(100_000)
+def _matching(value: str, pattern: str) -> str:
+    if re.search("[\0\ud800-\udfff]", value):
         raise NotTextError
-    if not isinstance(value, str) or not re.fullmatch(pattern, value, re.DOTALL):
+    if not re.fullmatch(pattern, value, re.DOTALL):
         raise ValueError(pattern)
     return value
 
@@ -101,10 +109,10 @@ def instant(value: Any) -> datetime:
     day, clock, fraction, zone = found.groups()
     leap = clock.endswith(":60")
     clock = clock.replace(":60", ":59") if leap else clock
-    local = datetime.strptime(f"{day} {clock}", "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
     micros = 0 if leap else int((fraction or "0")[:6].ljust(6, "0"))
+    local = datetime(*map(int, day.split("-")), *map(int, clock.split(":")), micros, UTC)
     try:
-        found_at = local.replace(microsecond=micros) - _offset(zone) + timedelta(seconds=leap)
+        found_at = local - _offset(zone) + timedelta(seconds=leap)
     except OverflowError as error:
         raise ValueError("outside the years 1 to 9999") from error
     if leap and (found_at.day, found_at.hour, found_at.minute) != (1, 0, 0):

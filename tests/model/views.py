@@ -125,9 +125,12 @@ def _state(order: folds.State) -> tuple[str, str | None]:
 
 def _customer_summary(customers: dict[str, folds.State], orders: dict[str, folds.State]) -> Rows:
     rows = {}
-    for customer_id in customers.keys() | {order["customer_id"] for order in orders.values()}:
+    by_customer: dict[str, list[folds.State]] = defaultdict(list)
+    for order in orders.values():
+        by_customer[order["customer_id"]].append(order)
+    for customer_id in customers.keys() | by_customer.keys():
         customer = customers.get(customer_id, NOBODY)
-        own = [order for order in orders.values() if order["customer_id"] == customer_id]
+        own = by_customer.get(customer_id, [])
         kept = [order for order in own if not order["cancelled"]]
         placed = sorted(order["placed_at"] for order in own)
         rows[(customer_id,)] = {
@@ -170,11 +173,14 @@ def _sales_by_day(customers: dict[str, folds.State], orders: dict[str, folds.Sta
 
 def _product_sales(products: dict[str, folds.State], orders: dict[str, folds.State]) -> Rows:
     referred = {line["product_id"] for order in orders.values() for line in order["lines"]}
-    sold = [(id, o["currency"], line) for id, o in orders.items() if not o["cancelled"] for line in o["lines"]]
+    sold: dict[str, list[tuple[str, str, Row]]] = defaultdict(list)
+    for order_id, order in orders.items():
+        for line in order["lines"] if not order["cancelled"] else ():
+            sold[line["product_id"]].append((order_id, order["currency"], line))
     rows: Rows = {}
     for product_id in products.keys() | referred:
         product = products.get(product_id, NOTHING)
-        own = [sale for sale in sold if sale[2]["product_id"] == product_id]
+        own = sold.get(product_id, [])
         rows[(product_id,)] = {
             "product_id": product_id,
             **{field: product[field] for field in ("name", "category", "brand")},

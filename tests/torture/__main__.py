@@ -2,20 +2,19 @@
 
 import argparse
 import asyncio
+import gc
 import logging
 import shutil
 import sys
 import tempfile
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from projector.embedded import Stack
-from projector.embedded.errors import EmbeddedError
-from tests.torture.failed import TortureFailed
 from tests.torture.plan import FULL, SMALL, make_plan
 from tests.torture.run import torture
-
-JARS = Path(__file__).parents[2] / ".prejoin" / "lib"
+from tests.torture.servers import servers
+from tests.torture.stream import records_of
 
 
 def main() -> int:
@@ -24,7 +23,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="this one alone")
     parser.add_argument("--small", action="store_true", help="as small as the one in the test suite")
     given = parser.parse_args()
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it tells of each fault a hundred times
+    for name in ("aiokafka", "asyncio"):  # they tell of each fault a hundred times
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    gc.disable()  # half of the model's time is the collector's otherwise
     seeds = range(given.seeds) if given.seed is None else [given.seed]
     failed = [seed for seed in seeds if not _passes(seed, small=given.small)]
     print(f"failed: {failed}" if failed else f"all {len(seeds)} seeds exact")
@@ -36,17 +37,19 @@ def _passes(seed: int, *, small: bool) -> bool:
     plan = make_plan(seed, SMALL if small else FULL)
     folder = Path(tempfile.mkdtemp(prefix=f"prejoin-torture-{seed}-"))
     try:
-        with tempfile.TemporaryDirectory(prefix="prejoin-torture-") as root:
-            try:
-                # not under a folder that is ours alone: Postgres runs as another system user
-                with Stack(Path(root), ("postgres", "kafka"), cache=JARS) as stack:
-                    print(asyncio.run(torture(stack, plan, folder)), flush=True)
-            finally:
-                shutil.copytree(Path(root) / "logs", folder / "servers")
-    except (TortureFailed, EmbeddedError, ExceptionGroup) as error:
+        with ThreadPoolExecutor(1) as aside:
+            records = aside.submit(records_of, plan)
+            with servers() as its:
+                try:
+                    print(asyncio.run(torture(its, plan, folder, records.result())), flush=True)
+                finally:
+                    shutil.copytree(its.logs, folder / "servers")
+    except Exception as error:  # noqa: BLE001 - whatever it is, the seed and its plan are told
         traceback.print_exception(error)
         print(f"\nseed {seed} FAILED\n{plan}\nagain: make torture SEED={seed}\nlogs: {folder}", flush=True)
         return False
+    finally:
+        gc.collect()
     shutil.rmtree(folder)
     return True
 

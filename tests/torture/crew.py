@@ -20,6 +20,7 @@ SECONDS_BEFORE_RESTART = 1.0
 PASSING = {
     "prejoin: positions could not be read for": "positions_unread",
     "prejoin: cannot reach Kafka": "kafka_unreachable",
+    "prejoin: the group could not be joined": "group_not_joined",
     "prejoin: cannot connect to Postgres": "postgres_unreachable",
     "prejoin: Postgres (PREJOIN_DATABASE_URL) gave up": "postgres_gave_up",
     "prejoin: the consumer stopped with": "consumer_stopped",
@@ -52,7 +53,10 @@ class Crew:
         log = self._folder / f"worker{len(self._all):02}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", self._module, "worker"], env=self._environment, stdout=output, stderr=output
+                [sys.executable, "-m", self._module, "worker"],
+                env=self._environment | {"TORTURE_WORKER": str(len(self._all))},
+                stdout=output,
+                stderr=output,
             )
         self._all.append(Running(process, log))
 

@@ -3,29 +3,33 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterable
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import psycopg
 
-from projector.embedded import Stack
+from projector.embedded.errors import EmbeddedError
 from projector.embedded.postgres import DATABASE, SUPERUSER, WRITER
 from projector.store.locks import LOCK
 from projector.store.names import schemas
 from tests.torture.crew import Crew
 from tests.torture.plan import Fault
+from tests.torture.servers import Servers
 
 _SESSIONS = "SELECT pid FROM pg_stat_activity WHERE usename = %s AND application_name LIKE %s"
 _TERMINATE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s AND application_name LIKE %s"
+SECONDS_TO_NOTICE = 8  # of a full disk: where nothing had to grow so far
 _WHOSE = ("prejoin%", "prejoin worker", "prejoin heartbeat")
 
 
 class Faults:
-    """Does them, to one stack and one crew. One at a time of those that take a whole server."""
+    """Does them, to servers and one crew. One at a time of those that take a whole server."""
 
-    def __init__(self, stack: Stack, crew: Crew, group: str) -> None:
-        self._stack, self._crew, self._group = stack, crew, group
+    def __init__(self, servers: Servers, crew: Crew, group: str) -> None:
+        self._servers, (self._stack, self._disk) = servers, servers
+        self._crew, self._group = crew, group
         self._postgres, self._kafka = asyncio.Lock(), asyncio.Lock()
 
     async def happen(self, fault: Fault) -> None:
@@ -64,16 +68,43 @@ class Faults:
                 return
             await asyncio.sleep(0.15)
 
-    async def postgres(self, fault: Fault) -> None:
+    async def postgres_killed(self, fault: Fault) -> None:
+        """SIGKILL; its backends may live on for a while."""
         async with self._postgres:
-            await self._crash("postgres", fault.seconds)
+            await self._away("postgres", self._stack.kill_service, fault.seconds)
 
-    async def kafka(self, fault: Fault) -> None:
+    async def postgres_immediate(self, fault: Fault) -> None:
+        """As `pg_ctl stop -m immediate` does."""
+        async with self._postgres:
+            await self._away("postgres", self._stop_immediately, fault.seconds)
+
+    async def kafka_killed(self, fault: Fault) -> None:
         async with self._kafka:
-            await self._crash("kafka", fault.seconds)
+            await self._away("kafka", self._stack.kill_service, fault.seconds)
+
+    async def kafka_stopped(self, fault: Fault) -> None:
+        async with self._kafka:
+            await self._away("kafka", self._stack.stop_service, fault.seconds)
+
+    async def disk_full(self, fault: Fault) -> None:
+        """Tables cannot grow; where the WAL cannot, Postgres itself goes down, and may not come back before."""
+        async with self._postgres:
+            pid = self._stack._postgres.child.pid
+            assert pid is not None, "each fault that takes Postgres brings it back"
+            before = self._servers.failed_writes()
+            try:
+                await asyncio.to_thread(self._disk.fill, pid)
+                await asyncio.sleep(fault.seconds)
+                for _ in range(SECONDS_TO_NOTICE):
+                    if self._servers.failed_writes() > before:
+                        break
+                    await asyncio.sleep(1)
+            finally:
+                await asyncio.to_thread(self._disk.free, pid)
+                await asyncio.to_thread(self._bring_back)
 
     async def read_only(self, fault: Fault) -> None:
-        """What a full disk looks like from here: nothing can be written, all can be read."""
+        """Nothing can be written, all can be read."""
         setting = f"ALTER DATABASE {DATABASE} SET default_transaction_read_only TO"
         everybody = (_TERMINATE, [WRITER, "%"])
         async with self._postgres:
@@ -114,9 +145,24 @@ class Faults:
             assert pid is not None
             await self._freeze([pid], fault.seconds)
 
-    async def _crash(self, service: str, seconds: float) -> None:
+    def _stop_immediately(self, _service: str) -> None:
+        child = self._stack._postgres.child
+        assert child.pid is not None
+        _send(child.pid, signal.SIGQUIT)
+        while child.pid is not None:
+            time.sleep(0.05)
+
+    def _bring_back(self) -> None:
+        """Return once Postgres serves: by itself after its recovery, or started again where it gave that up."""
+        server = self._stack._postgres
+        with suppress(EmbeddedError):
+            server.child.wait_until(server._serves)
+        if server.child.pid is None:
+            self._stack.start_service("postgres")
+
+    async def _away(self, service: str, end: Callable[[str], None], seconds: float) -> None:
         try:
-            await asyncio.to_thread(self._stack.kill_service, service)
+            await asyncio.to_thread(end, service)
             await asyncio.sleep(seconds)
         finally:
             await asyncio.to_thread(self._stack.start_service, service)

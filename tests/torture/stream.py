@@ -1,9 +1,13 @@
 """The shop's records on their way into Kafka, whatever happens to it, and Kafka's own account of them at the end."""
 
 import asyncio
+import gc
+import multiprocessing
+import random
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -11,10 +15,19 @@ from aiokafka.errors import KafkaError
 
 from tests.integration.running import until
 from tests.model import Record
+from tests.model.histories import Shop, together
 from tests.torture.failed import TortureFailed
+from tests.torture.plan import Plan
 
+PROCESSES = 2
 Ends = dict[TopicPartition, int]
 REQUEST_MS = 15_000
+
+
+def records_of(plan: Plan) -> list[Record]:
+    """The plan's stream: repeats, gaps, poison, topics ahead of each other."""
+    with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn"), gc.disable) as pool:
+        return together(list(pool.map(Shop.records, plan.shops)), random.Random(f"together {plan.seed}"))
 
 
 async def make_topics(brokers: str, names: Sequence[str], partitions: int) -> None:
@@ -82,8 +95,8 @@ class Publisher:
                 self.retries += 1
 
 
-async def read_log(brokers: str, names: Iterable[str], partitions: int) -> list[Record]:
-    """All that the topics hold, each partition in order: what the model is to be told."""
+async def read_log(brokers: str, names: Iterable[str], partitions: int) -> tuple[list[Record], Ends]:
+    """All that the topics hold, each partition in order: what the model is to be told; and where they end."""
     settings = {"isolation_level": "read_committed", "auto_offset_reset": "earliest"}
     async with AIOKafkaConsumer(bootstrap_servers=brokers, **settings) as consumer:
         assigned = [TopicPartition(name, partition) for name in names for partition in range(partitions)]
@@ -95,7 +108,7 @@ async def read_log(brokers: str, names: Iterable[str], partitions: int) -> list[
                 found += [
                     Record(r.topic, r.partition, r.offset, r.key, r.value, r.headers, r.timestamp) for r in records
                 ]
-    return found
+    return found, {partition: end for partition, end in ends.items() if end}
 
 
 def check_published(planned: Sequence[Record], log: Sequence[Record]) -> None:
@@ -104,14 +117,6 @@ def check_published(planned: Sequence[Record], log: Sequence[Record]) -> None:
     if missing:
         lost = Counter(topic for topic, *_ in missing.elements())
         raise TortureFailed(f"of {len(planned)} records Kafka holds {len(log)}; the harness lost some of {lost}")
-
-
-def ends_of(log: Iterable[Record]) -> Ends:
-    """Where each partition that holds something ends."""
-    ends: Ends = {}
-    for record in log:
-        ends[TopicPartition(record.topic, record.partition)] = record.offset + 1
-    return ends
 
 
 def _identity(record: Record) -> tuple[object, ...]:
