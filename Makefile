@@ -1,7 +1,7 @@
 # Every target does its own set-up: a virtual environment in .venv with the pinned packages and prejoin itself.
 # Needed beforehand: make, and Python 3.11 or newer. Another Python: `make test PYTHON=/path/to/python3.12`.
 .DEFAULT_GOAL := help
-.PHONY: help demo test torture check bench clean
+.PHONY: help demo test torture check bench bench-quick clean
 
 # python3, unless that is older than 3.11: then the newest of the others that there are
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -29,8 +29,11 @@ check: $(SETUP) ## lint, formatting, types, import rules, contracts and projecti
 	@$(BIN)/lint-imports
 	@$(BIN)/prejoin check
 
-bench: $(SETUP) ## measure the applier against COPY; options: make bench ARGS="--scale 0.05"
-	@$(BIN)/python bench/applier.py $(ARGS)
+bench: $(SETUP) ## measure Prejoin beside peers and limits; a smaller share: make bench-quick; one: make bench ARGS="--only ingest"
+	@$(BIN)/python -m bench $(ARGS)
+
+bench-quick: $(SETUP)
+	@$(BIN)/python -m bench --quick $(ARGS)
 
 clean: ## remove .venv, caches, and the embedded servers' data and downloads
 	@for root in .prejoin/stack .prejoin/demo; do \

@@ -1,0 +1,48 @@
+"""How much is measured: the whole, or a smaller share of it that takes a fraction of the time."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Size:
+    """`quick` figures are not written into README.md. Scales are TPC-H's: 0.01 is 136,000 events."""
+
+    quick: bool
+    ingest_scale: float
+    slow_orders: int  # for peers that take an event at a time: this many orders have some nine times as many events
+    race_orders: int
+    faust_runs: int
+    fan_out_rows: int
+    latency_rate: float  # events a second: six an order
+    latency_seconds: float
+    idle_seconds: float
+    endurance_scale: float
+    endurance_window: int
+
+
+FULL = Size(
+    quick=False,
+    ingest_scale=0.025,
+    slow_orders=1_000,
+    race_orders=300,
+    faust_runs=6,
+    fan_out_rows=100_000,
+    latency_rate=1_000,
+    latency_seconds=60,
+    idle_seconds=20,
+    endurance_scale=0.225,
+    endurance_window=100_000,
+)
+QUICK = Size(
+    quick=True,
+    ingest_scale=0.0025,
+    slow_orders=100,
+    race_orders=100,
+    faust_runs=1,
+    fan_out_rows=10_000,
+    latency_rate=1_000,
+    latency_seconds=10,
+    idle_seconds=5,
+    endurance_scale=0.022,
+    endurance_window=50_000,
+)
