@@ -33,6 +33,7 @@ from sqlalchemy.sql.expression import ColumnElement
 from sqlalchemy.types import NullType, TypeEngine
 
 from projector.store.names import generation_table
+from projector.store.shown import json_row, shown
 from read_api.resource import Field, Resource, Term
 
 # What each answer was read at: As-Of in RFC 3339, seconds since then, the last applied offsets, the served generation.
@@ -104,11 +105,9 @@ def _rows(resource: Resource, table: Table, shape: Shape) -> Select[Any]:
     order = resource.order(shape.sort)
     page = _page(resource, table, shape, order)
     ordered = _order_by(page, order)
-    # a row made by a lateral SELECT, for json_build_object takes no more than 50 columns
-    shown = [resource.fields[name].kind.shown(page.c[name]).label(name) for name in shape.fields]
-    row = select(*shown).correlate(page).lateral("r")
-    cursor = [cast(term.field.kind.shown(page.c[term.field.name]), Text) for term in order]
-    pair = array([cast(func.row_to_json(row.table_valued()), Text), cast(func.json_build_array(*cursor), Text)])
+    as_json, row = json_row([page.c[name] for name in shape.fields], page)
+    cursor = [cast(shown(page.c[term.field.name]), Text) for term in order]
+    pair = array([as_json, cast(func.json_build_array(*cursor), Text)])
     rows = select(pair).select_from(page.join(row, true())).order_by(*ordered)
     return rows.limit(literal_column(str(shape.limit)))
 

@@ -28,7 +28,8 @@ from projector.store.names import generation_name
 _OPEN = """
 SELECT (SELECT declarations FROM projection_group),
        (SELECT coalesce(jsonb_object_agg(relation, generation), '{}') FROM served),
-       EXISTS (SELECT FROM journals)
+       EXISTS (SELECT FROM journals),
+       ARRAY(SELECT DISTINCT relation FROM search_generations)
 """
 _PENDING = "SELECT count(*) FROM pending JOIN served USING (relation, generation)"
 # What Postgres says of data that it cannot take: one record is at fault, and bisecting finds it.
@@ -119,7 +120,7 @@ class Applier:
 
     def _open(self, cursor: psycopg.Cursor[Any]) -> tuple[Plan, bool]:
         try:
-            digest, served, any_journal = cursor.execute(_OPEN).fetchone() or (None, {}, False)
+            digest, served, any_journal, searched = cursor.execute(_OPEN).fetchone() or (None, {}, False, [])
         except psycopg.errors.UndefinedTable:
             raise NotMigrated(self._group) from None
         if digest != self._digest:
@@ -129,6 +130,7 @@ class Applier:
             )
         if self._plan is None or self._plan.served != served:
             self._plan = Plan(self._projections, served)
+        self._plan.searched = frozenset(searched)
         return self._plan, any_journal
 
     def _load(self, cursor: psycopg.Cursor[Any], incoming: Iterable[Incoming], any_journal: bool) -> Aggregates:

@@ -24,11 +24,19 @@ from projector.store.roles import grant_reading
 POSTGRES = 18
 _BUILT = text("INSERT INTO generations (relation, generation, version, digest, state) VALUES (:r, :g, :v, :d, 'live')")
 _SERVE = text(
-    "INSERT INTO served VALUES (:r, :g) ON CONFLICT (relation) DO UPDATE SET generation = excluded.generation"
+    "INSERT INTO served VALUES (:r, :g, NULL) "
+    "ON CONFLICT (relation) DO UPDATE SET generation = excluded.generation, search = NULL"
 )
 _UNSERVE = text("DELETE FROM served WHERE relation = :r")
 _DROPPED = text("DELETE FROM generations WHERE relation = :r AND generation = :g")
 _NOT_PENDING = text("DELETE FROM pending WHERE relation = :r AND generation = :g")
+_NOT_SEARCHED = [
+    text("DELETE FROM search_generations WHERE relation = :r"),
+    text("DELETE FROM outbox WHERE relation = :r"),
+    text("DELETE FROM search_dead_letters WHERE relation = :r"),
+    text("UPDATE served SET search = NULL WHERE relation = :r"),
+]
+_SEARCHED = text("SELECT DISTINCT relation FROM search_generations ORDER BY relation")
 _INDEXES = text("SELECT indexname FROM pg_indexes WHERE schemaname = :schema AND indexname LIKE 'ix\\_%'")
 _KIND = text("SELECT relkind FROM pg_class WHERE oid = to_regclass(:t)")
 
@@ -77,6 +85,7 @@ class _Migration:
         for entity in self.projections.entities:
             self.done += bring_along(self.connection, schemas(self.group)[1], entity)
         served = self._relations()
+        self._end_searches()
         digest = definitions.declarations_digest(self.projections)
         self.connection.execute(text("UPDATE projection_group SET declarations = :digest"), {"digest": digest})
         if read_url:
@@ -136,6 +145,18 @@ class _Migration:
         self._indexes(served)
         return served
 
+    def _end_searches(self) -> None:
+        """What is not searched any more: batches must not fill an outbox that nobody empties."""
+        searched = {view.name for view in self.projections.searched}
+        for name in self.connection.execute(_SEARCHED).scalars().all():
+            if name not in searched:
+                self._end_search(name)
+                self.done.append(f"end the search of {name}, which is no longer declared")
+
+    def _end_search(self, name: str) -> None:
+        for statement in _NOT_SEARCHED:
+            self.connection.execute(statement, {"r": name})
+
     def _build(self, relation: Relation, served: dict[str, int], digest: str) -> None:
         generation = served[relation.name]
         name = generation_name(relation.name, generation)
@@ -179,3 +200,4 @@ class _Migration:
         self._sql(f"DROP {'VIEW' if kind == 'v' else 'TABLE'} IF EXISTS {table} CASCADE")
         self.connection.execute(_DROPPED, {"r": name, "g": generation})
         self.connection.execute(_NOT_PENDING, {"r": name, "g": generation})
+        self._end_search(name)  # an indexer begins anew with what is served then
