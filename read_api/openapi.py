@@ -123,7 +123,7 @@ def _list(resource: Resource) -> Described:
         },
         "required": ["data", "has_more", "next_cursor"],
     }
-    filters = [p for f in resource.fields.values() if f.plain for p in _filters(f)]
+    filters = [p for f in resource.filters.values() for p in _filters(f)]
     described = _operation(
         f"list_{resource.name}", f"Rows of {resource.name}", resource.name, _content(page, fresh=True)
     )

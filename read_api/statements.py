@@ -19,6 +19,7 @@ from sqlalchemy import (
     any_,
     bindparam,
     cast,
+    exists,
     false,
     func,
     literal_column,
@@ -104,7 +105,7 @@ def parameters(resource: Resource, conditions: Sequence[Condition], after: Seque
 def _rows(resource: Resource, table: Table, shape: Shape) -> Select[Any]:
     order = resource.order(shape.sort)
     page = _page(resource, table, shape, order)
-    ordered = _order_by(page, order)
+    ordered = order_by(page, order)
     as_json, row = json_row([page.c[name] for name in shape.fields], page)
     cursor = [cast(shown(page.c[term.field.name]), Text) for term in order]
     pair = array([as_json, cast(func.json_build_array(*cursor), Text)])
@@ -115,23 +116,24 @@ def _rows(resource: Resource, table: Table, shape: Shape) -> Select[Any]:
 def _page(resource: Resource, table: Table, shape: Shape, order: Sequence[Term]) -> Subquery:
     """The page's columns, raw: each part of it limited and in order, so that an index answers it."""
     names = dict.fromkeys([*shape.fields, *(term.field.name for term in order)])
-    conditions = [_condition(resource.fields[c[0]], table, n, *c[1:]) for n, c in enumerate(shape.conditions)]
+    conditions = [condition(resource.filters[c[0]], table, n, *c[1:]) for n, c in enumerate(shape.conditions)]
     parts = [
         select(*(table.c[name] for name in names))
         .where(true(), *conditions, part)
-        .order_by(*_order_by(table, order))
+        .order_by(*order_by(table, order))
         .limit(literal_column(str(shape.limit)))
-        for part in _after(table, order, shape.after)
+        for part in behind(table, order, shape.after)
     ]
     return (union_all(*parts) if len(parts) > 1 else parts[0]).subquery("page")
 
 
-def _order_by(source: Table | Subquery, order: Sequence[Term]) -> list[ColumnElement[Any]]:
+def order_by(source: Table | Subquery, order: Sequence[Term]) -> list[ColumnElement[Any]]:
+    """ORDER BY the terms, with nulls where Postgres puts them."""
     columns = [(source.c[term.field.name], term.descending) for term in order]
     return [column.desc() if descending else column.asc() for column, descending in columns]
 
 
-def _after(table: Table, order: Sequence[Term], after: Sequence[bool]) -> list[ColumnElement[bool]]:
+def behind(table: Table, order: Sequence[Term], after: Sequence[bool]) -> list[ColumnElement[bool]]:
     """What comes behind a cursor's row, as disjoint conditions that are each one range of an index.
 
     A row is behind it that has equal values in some first columns of the order and a later one in the next; of nulls
@@ -154,7 +156,10 @@ def _after(table: Table, order: Sequence[Term], after: Sequence[bool]) -> list[C
     return parts or [false()]
 
 
-def _condition(field: Field, table: Table, n: int, operator: str, flag: bool) -> ColumnElement[bool]:
+def condition(field: Field, table: Table, n: int, operator: str, flag: bool) -> ColumnElement[bool]:
+    """The n-th condition of a Shape over the view's table."""
+    if field.inside:
+        return _any_inside(field, table, n, flag)
     column = table.c[field.name]
     if operator == "null":
         return column.is_(None) if flag else column.is_not(None)
@@ -168,3 +173,13 @@ def _condition(field: Field, table: Table, n: int, operator: str, flag: bool) ->
     }  # fmt: skip
     condition: ColumnElement[bool] = compared[operator](bindparam(f"f{n}", type_=kind))
     return condition
+
+
+def _any_inside(field: Field, table: Table, n: int, several: bool) -> ColumnElement[bool]:
+    """Whether any object of a list has the value, or one of several."""
+    column, _, name = field.name.partition(".")
+    items = func.jsonb_array_elements(table.c[column]).table_valued("value").alias(f"items{n}")
+    kind: TypeEngine[Any] = field.kind.bind or NullType()
+    value = cast(items.c.value.op("->>")(literal_column(f"'{name}'")), kind)
+    wanted = bindparam(f"f{n}", type_=ARRAY(kind) if several else kind)
+    return exists(select(1).select_from(items).where(value == (any_(wanted) if several else wanted)))

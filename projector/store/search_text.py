@@ -54,7 +54,8 @@ def functions() -> dict[str, str]:
     """
     single = {a: b for a, b in PLAIN.items() if len(b) == 1}
     apart = "normalize(casefold(normalize(t, NFKD) COLLATE pg_catalog.pg_unicode_fast), NFKD)"
-    folded = f"translate(regexp_replace({apart}, '[{MARKS}]+', '', 'g'), '{''.join(single)}', '{''.join(single.values())}')"
+    unmarked = f"regexp_replace({apart}, '[{MARKS}]+', '', 'g')"
+    folded = f"translate({unmarked}, '{''.join(single)}', '{''.join(single.values())}')"
     for letter, plain in PLAIN.items():
         if len(plain) > 1:
             folded = f"replace({folded}, '{letter}', '{plain}')"

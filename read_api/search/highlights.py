@@ -35,7 +35,8 @@ def _values(field: str, row: Mapping[str, Any]) -> Iterator[str]:
 
 def _marked(query: Query, text: str) -> str | None:
     tokens = list(_tokens(text))
-    spans = [span for span, hit in zip((s for _, s in tokens), _hits(query, [w for w, _ in tokens]), strict=True) if hit]
+    hits = _hits(query, [word for word, _ in tokens])
+    spans = [span for (_, span), hit in zip(tokens, hits, strict=True) if hit]
     if not spans:
         return None
     begin, end = _fragment(text, spans[0])
