@@ -57,6 +57,19 @@ class Settings(BaseSettings):
                 raise ValueError("must look like host:port,host:port")
         return value
 
+    @field_validator("elasticsearch_url")
+    @classmethod
+    def _are_search_urls(cls, value: str) -> str:
+        for url in value.split(",") if value else ():
+            if not _is_http_url(url.strip()):
+                raise ValueError("must look like http://host:port,… or https://user:password@host:port")
+        return value
+
+    @property
+    def search_urls(self) -> list[str]:
+        """Elasticsearch's addresses, with user and password; raises SettingError where none is set."""
+        return [url.strip() for url in self._required("elasticsearch_url").split(",")]
+
     @property
     def writer_url(self) -> str:
         """The writer's `postgresql://…`; raises SettingError where it is not set."""
@@ -88,6 +101,14 @@ def _is_postgres_url(text: str) -> bool:
         conninfo_to_dict(text)
         return urlsplit(text).scheme in ("postgresql", "postgres") and urlsplit(text).port != 0
     except (ProgrammingError, ValueError):  # a port that is no number, a broken percent-escape
+        return False
+
+
+def _is_http_url(text: str) -> bool:
+    try:
+        address = urlsplit(text)
+        return address.scheme in ("http", "https") and bool(address.hostname) and bool(address.port)
+    except ValueError:  # a port that is no number
         return False
 
 

@@ -29,7 +29,7 @@ _OPEN = """
 SELECT (SELECT declarations FROM projection_group),
        (SELECT coalesce(jsonb_object_agg(relation, generation), '{}') FROM served),
        EXISTS (SELECT FROM journals),
-       ARRAY(SELECT DISTINCT relation FROM search_generations)
+       ARRAY(SELECT DISTINCT relation FROM search_generations WHERE state <> 'gone')
 """
 _PENDING = "SELECT count(*) FROM pending JOIN served USING (relation, generation)"
 # What Postgres says of data that it cannot take: one record is at fault, and bisecting finds it.

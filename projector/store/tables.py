@@ -80,7 +80,7 @@ search_generations = Table(
     Column("generation", Integer, primary_key=True),
     Column("search", Integer, primary_key=True),
     Column("digest", Text, nullable=False, comment="of what its documents are made like"),
-    Column("state", Text, nullable=False, comment="filling (all keys are put into the outbox), sending, or live"),
+    Column("state", Text, nullable=False, comment="filling (all keys go to the outbox), sending, live or gone"),
     Column("filled_to", Text(collation="C"), comment="while filling: the last key put into the outbox"),
     Column("sent", BigInteger, nullable=False, server_default=text("0"), comment="bulks taken off the outbox"),
     Column("as_of", _at, comment="what its index holds"),

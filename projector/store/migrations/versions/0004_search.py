@@ -28,7 +28,7 @@ def upgrade() -> None:
         sa.Column("search", sa.Integer(), nullable=False),
         sa.Column("digest", sa.Text(), nullable=False, comment="of what its documents are made like"),
         sa.Column(
-            "state", sa.Text(), nullable=False, comment="filling (all keys are put into the outbox), sending, or live"
+            "state", sa.Text(), nullable=False, comment="filling (all keys go to the outbox), sending, live or gone"
         ),
         sa.Column(
             "filled_to",
