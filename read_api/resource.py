@@ -5,8 +5,9 @@ from functools import cached_property
 from typing import Any
 
 from sqlalchemy import Column
+from sqlalchemy.types import TypeEngine
 
-from projector.declare.search import Search
+from projector.declare.search import Search, plain_fields
 from projector.declare.types import ListOf
 from projector.declare.view import Relation, View
 from read_api.kinds import Kind, kind_of
@@ -49,12 +50,17 @@ class Resource:
         self.name, self.relation = relation.name, relation
         self.path = f"/v1/{relation.path}"
         self.fields = {c.name: Field(c.name, kind_of(c.type), bool(c.nullable)) for c in relation.columns}
+        self._types = plain_fields(relation.columns)
         self.inside = {f.name: f for column in relation.columns for f in _inside(column)}
 
     @cached_property
     def key(self) -> tuple[Field, ...]:
         """The columns that tell its rows apart."""
         return tuple(self.fields[name] for name in self.relation.key)
+
+    def type_of(self, name: str) -> TypeEngine[Any]:
+        """The column type of what filters."""
+        return self._types[name]
 
     @property
     def search(self) -> Search | None:

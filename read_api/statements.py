@@ -46,7 +46,7 @@ FRESHNESS = """
 ARRAY(SELECT concat(topic, '/', partition, '@', next - 1) FROM positions WHERE next > 0
       ORDER BY topic COLLATE "C", partition),
 (SELECT generation FROM served WHERE relation = $%d)"""
-_DIALECT = dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
+DIALECT = dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Statement:
 @lru_cache(maxsize=1024)
 def statement(resource: Resource, generation: int, shape: Shape) -> Statement:
     """Answers one row: the four of FRESHNESS, and an array of [row as JSON, cursor values as a JSON list of texts]."""
-    rows = _rows(resource, generation_table(resource.relation, generation), shape).compile(dialect=_DIALECT)
+    rows = _rows(resource, generation_table(resource.relation, generation), shape).compile(dialect=DIALECT)
     names = (*(rows.positiontup or ()), "relation")
     return Statement(f"SELECT {FRESHNESS % len(names)},\nARRAY({rows})", names)
 
@@ -104,7 +104,7 @@ def parameters(resource: Resource, conditions: Sequence[Condition], after: Seque
 
 def _rows(resource: Resource, table: Table, shape: Shape) -> Select[Any]:
     order = resource.order(shape.sort)
-    page = _page(resource, table, shape, order)
+    page = page_of(resource, table, shape, order)
     ordered = order_by(page, order)
     as_json, row = json_row([page.c[name] for name in shape.fields], page)
     cursor = [cast(shown(page.c[term.field.name]), Text) for term in order]
@@ -113,13 +113,18 @@ def _rows(resource: Resource, table: Table, shape: Shape) -> Select[Any]:
     return rows.limit(literal_column(str(shape.limit)))
 
 
-def _page(resource: Resource, table: Table, shape: Shape, order: Sequence[Term]) -> Subquery:
-    """The page's columns, raw: each part of it limited and in order, so that an index answers it."""
+def page_of(
+    resource: Resource, table: Table, shape: Shape, order: Sequence[Term], also: Sequence[ColumnElement[bool]] = ()
+) -> Subquery:
+    """The page's columns, raw: each part of it limited and in order, so that an index answers it.
+
+    `also` are conditions beside those of the shape.
+    """
     names = dict.fromkeys([*shape.fields, *(term.field.name for term in order)])
     conditions = [condition(resource.filters[c[0]], table, n, *c[1:]) for n, c in enumerate(shape.conditions)]
     parts = [
         select(*(table.c[name] for name in names))
-        .where(true(), *conditions, part)
+        .where(true(), *conditions, *also, part)
         .order_by(*order_by(table, order))
         .limit(literal_column(str(shape.limit)))
         for part in behind(table, order, shape.after)
