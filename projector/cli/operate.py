@@ -12,6 +12,7 @@ from projector.errors import PrejoinError
 if TYPE_CHECKING:
     from projector.declare.projections import Projections
     from projector.declare.view import Relation
+    from projector.search.verify import SearchVerified
     from projector.settings import Settings
     from projector.store.status import Ends
 
@@ -82,7 +83,11 @@ def verify(
     repair: Annotated[bool, typer.Option("--repair", help="Mend exactly the rows that differ.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare views, row by row, with what their definitions say over the entities; exit 1 on drift."""
+    """Compare views, row by row, with what their definitions say over the entities; exit 1 on drift.
+
+    With PREJOIN_ELASTICSEARCH_URL, search indexes are compared with their views, too.
+    """
+    from projector.cli.search import verify_search
     from projector.operate.verify import Verified, Verifier
 
     settings, projections = loaded()
@@ -91,11 +96,13 @@ def verify(
     with closing(Verifier(settings.writer_url, settings.group, projections)) as verifier, progress("rows") as advance:
         for relation in chosen:
             found.append(verifier.verify(relation, repair, advancing(advance)))
-    left = sum(v.different - v.repaired for v in found)
+    indexes = verify_search(settings, projections, chosen, repair)
+    left = sum(v.different - v.repaired for v in found) + sum(v.different - v.repaired for v in indexes.values())
     if as_json:
-        emit_json({"drift": left, "views": [_verified(v) for v in found]})
+        emit_json({"drift": left, "views": [{**_verified(v), **_verified_search(indexes.get(v.view))} for v in found]})
     else:
         _print_verified(found)
+        _print_verified_search(list(indexes.values()))
     raise typer.Exit(1 if left else 0)
 
 
@@ -120,6 +127,32 @@ def _verified(found: Any) -> dict[str, Any]:
     differences = [{"key": d.key, "kind": d.kind, "columns": d.columns} for d in found.differences]
     counts = {"rows": found.rows, "different": found.different, "repaired": found.repaired}
     return {"view": found.view, **counts, "differences": differences}
+
+
+def _verified_search(found: "SearchVerified | None") -> dict[str, Any]:
+    if found is None or not found.served:
+        return {"search": None}
+    differences = [{"key": [key], "kind": kind} for key, kind in found.differences]
+    counts = {"documents": found.documents, "different": found.different, "repaired": found.repaired}
+    return {"search": {**counts, "differences": differences}}
+
+
+def _print_verified_search(found: "list[SearchVerified]") -> None:
+    from rich.table import Table
+
+    table = Table("search index", "documents", "different", "repaired")
+    for v in found:
+        if v.served:
+            table.add_row(v.view, f"{v.documents:,}", f"{v.different:,}", f"{v.repaired:,}")
+        else:
+            report(f"{v.view}: its search index is not there yet; `prejoin indexer` makes it")
+    if table.rows:
+        report(table)
+    for v in found:
+        for key, kind in v.differences:
+            report(f"search index of {v.view}, {key}: {kind}")
+        if v.different > len(v.differences):
+            report(f"search index of {v.view}: and {v.different - len(v.differences):,} more")
 
 
 def _print_verified(found: list[Any]) -> None:
@@ -150,7 +183,11 @@ def status(as_json: Json = False) -> None:
     else:
         _print_status(told)
     # where nobody knows the lag, nobody may read "nothing left"
-    left = ends is None or any(p["lag"] != 0 for p in told["partitions"]) or any(v["pending"] for v in told["views"])
+    left = (
+        ends is None
+        or any(p["lag"] != 0 for p in told["partitions"])
+        or any(v["pending"] or (v["search"] or {}).get("outbox") for v in told["views"])
+    )
     raise typer.Exit(1 if left else 0)
 
 
@@ -171,9 +208,11 @@ def _print_status(told: dict[str, Any]) -> None:
 
     lag = "" if told["lag_seconds"] is None else f" ({told['lag_seconds']:,.1f} s ago)"
     report(f"{told['state']}, as of {told['as_of'] or 'never'}{lag}; {told['dead_letters']:,} dead letters")
-    views = Table("view", "state", "rows", "pending")
+    views = Table("view", "state", "rows", "pending", "search", "to be sent", "search as of")
     for v in told["views"]:
-        views.add_row(v["view"], v["state"], _known(v["rows"]), f"{v['pending']:,}")
+        search = v["search"] or {}
+        sent = (search["backend"], f"{search['outbox']:,}", search["as_of"] or "–") if search else ("–", "–", "–")
+        views.add_row(v["view"], v["state"], _known(v["rows"]), f"{v['pending']:,}", *sent)
     partitions = Table("partition", "position", "end", "lag")
     for p in told["partitions"]:
         name = f"{p['topic']}/{p['partition']}"

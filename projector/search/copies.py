@@ -18,8 +18,8 @@ SELECT (SELECT declarations FROM projection_group),
        (SELECT generation FROM served WHERE relation = %(relation)s),
        (SELECT btrim(to_json(timezone('UTC', as_of))::text, '"') || 'Z' FROM projection_group),
        (SELECT coalesce(jsonb_object_agg(topic || '/' || partition, next - 1), '{}') FROM positions WHERE next > 0),
-       (SELECT coalesce(jsonb_agg(jsonb_build_array(search, digest, state, filled_to, sent) ORDER BY search), '[]')
-        FROM search_generations JOIN served USING (relation, generation)
+       (SELECT coalesce(jsonb_agg(jsonb_build_array(g.search, digest, state, filled_to, sent) ORDER BY g.search), '[]')
+        FROM search_generations AS g JOIN served USING (relation, generation)
         WHERE relation = %(relation)s AND state <> 'gone')
 """
 _REGISTER = """
