@@ -26,7 +26,6 @@ from sqlalchemy import (
     case,
     cast,
     func,
-    literal,
     literal_column,
     null,
     or_,
@@ -153,7 +152,7 @@ def _statement(resource: Resource, generation: int, shaped: Shaped) -> Statement
     table = generation_table(resource.relation, generation)
     passing = [condition(resource.filters[c[0]], table, n, *c[1:]) for n, c in enumerate(shaped.page.conditions)]
     words = [_words(resource).op("@@")(_query("q"))] if shaped.words else []
-    counted = select(literal(1)).select_from(table).where(true(), *passing, *words)
+    counted = select(literal_column("1")).select_from(table).where(true(), *passing, *words)
     total = select(func.count()).select_from(counted.limit(literal_column(str(COUNTED + 1))).subquery("counted"))
     answer = select(
         func.array(_hits(resource, table, shaped, [*passing, *words]).scalar_subquery()).label("hits"),
@@ -208,7 +207,7 @@ def _scored(resource: Resource, source: FromClause, shaped: Shaped, conditions: 
     score = sum((_count(resource, inner, n, ways) for n, ways in enumerate(shaped.ways)), literal_column("0"))
     if shaped.whole:
         same = func.search_fold(inner.c[resource.key[0].name]) == any_(bindparam("wholes", type_=ARRAY(Text)))
-        score = score + case((same, bindparam("bonus", type_=BigInteger)), else_=0)
+        score = score + case((same, bindparam("bonus", type_=BigInteger)), else_=literal_column("0"))
     return select(*(inner.c[name] for name in resource.fields), cast(score, BigInteger).label("score")).subquery("s")
 
 
