@@ -41,7 +41,9 @@ def migrate(
 
     settings, projections = loaded()
     read_url = settings.read_database_url.get_secret_value() if settings.read_database_url else None
-    done = apply(settings.writer_url, read_url, settings.group, projections, dry_run)
+    # with Elasticsearch, Postgres answers searches only while that is away: no index of words for it to write
+    without = not settings.elasticsearch_url
+    done = apply(settings.writer_url, read_url, settings.group, projections, dry_run, word_indexes=without)
     if as_json:
         emit_json({"dry_run": dry_run, "steps": done})
         return
