@@ -10,7 +10,7 @@ from elasticsearch.helpers import async_scan
 
 from projector.declare.view import View
 from projector.search.client import connect
-from projector.search.document import STATE, STATE_FIELD, Document
+from projector.search.document import STATE, STATE_FIELD, STATE_ID, Document
 from projector.search.indexer import ViewIndexer, keep_all
 from projector.search.metrics import Metrics
 from tests.integration.running import until
@@ -44,9 +44,11 @@ class Searched:
                 await task
 
     async def settle(self, seconds: float = 60.0) -> None:
-        """Wait until each view's index is served and nothing waits for it; the indexer must run."""
+        """Wait until each view's index is served, by its alias too, and nothing waits for it; an indexer must run."""
         await until(self.is_settled, seconds)
         for view in self.world.projections.searched:
+            named = {"name": self.document(view).alias, "index": self.index(view)}
+            await until(lambda named=named: self.client.indices.exists_alias(**named))
             await self.client.indices.refresh(index=self.index(view))
 
     def is_settled(self) -> bool:
@@ -77,6 +79,12 @@ class Searched:
             assert hit["_id"] == row[view.key[0]]
             found[tuple(row[k] for k in view.key)] = row
         return found
+
+    async def writes(self, name: str) -> list[Any]:
+        """All documents of a view's index, each with the number of its last write."""
+        index = self.index(self.view(name))
+        found = async_scan(self.client, index=index, query={"query": {"match_all": {}}, "seq_no_primary_term": True})
+        return [hit async for hit in found if hit["_id"] != STATE_ID]
 
     async def equals_postgres(self) -> None:
         """Each index holds what its view has, row by row."""

@@ -89,8 +89,9 @@ def verify(
 
     With PREJOIN_ELASTICSEARCH_URL, search indexes are compared with their views, too.
     """
-    from projector.cli.search import verify_search
+    from projector.cli.search import Place, verify_search
     from projector.operate.verify import Verified, Verifier
+    from projector.search.verify import SearchVerified
 
     settings, projections = loaded()
     chosen = _chosen(projections, views, every)
@@ -98,7 +99,10 @@ def verify(
     with closing(Verifier(settings.writer_url, settings.group, projections)) as verifier, progress("rows") as advance:
         for relation in chosen:
             found.append(verifier.verify(relation, repair, advancing(advance)))
-    indexes = verify_search(settings, projections, chosen, repair)
+    indexes: dict[str, SearchVerified] = {}
+    if settings.elasticsearch_url:
+        at = Place(settings.writer_url, settings.search_urls, settings.group, projections)
+        indexes = verify_search(at, chosen, repair)
     left = sum(v.different - v.repaired for v in found) + sum(v.different - v.repaired for v in indexes.values())
     if as_json:
         emit_json({"drift": left, "views": [{**_verified(v), **_verified_search(indexes.get(v.view))} for v in found]})
@@ -173,7 +177,7 @@ def _print_verified(found: list[Any]) -> None:
 
 
 def status(as_json: Json = False) -> None:
-    """Say how far each partition and view is; exit 1 while lag or pending keys are left, or Kafka does not answer."""
+    """Say how far each partition and view is; exit 1 while anything is left to do, or Kafka does not answer."""
     from projector.operate.status import current_status
 
     settings, projections = loaded()

@@ -1,7 +1,8 @@
 """`prejoin rebuild`, and what `prejoin verify` does with the search index."""
 
 import logging
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -12,9 +13,8 @@ from projector.errors import PrejoinError
 
 if TYPE_CHECKING:
     from projector.declare.projections import Projections
-    from projector.declare.view import View
+    from projector.declare.view import Relation, View
     from projector.search.verify import SearchVerified
-    from projector.settings import Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -41,12 +41,13 @@ def rebuild(
             "rebuild makes search indexes only so far: say --search-only; views are built by `prejoin migrate`"
         )
     settings, projections = loaded()
+    at = Place(settings.writer_url, settings.search_urls, settings.group, projections)
     if bool(views) == every:
         raise PrejoinError("name the views to rebuild, or say --all")
     chosen = projections.searched if every else [_searched(projections, name) for name in views or ()]
     _quiet()
     with progress("keys sent") as advance:
-        built = {view.name: run(_rebuild(settings, projections, view, advance)) for view in chosen}
+        built = {view.name: run(_rebuild(at, view, advance)) for view in chosen}
     if as_json:
         emit_json({"views": [{"view": view, "index": index} for view, index in built.items()]})
     else:
@@ -54,16 +55,21 @@ def rebuild(
             report(f"{view} is searched in {index}")
 
 
-def verify_search(
-    settings: "Settings", projections: "Projections", chosen: "list[Any]", repair: bool
-) -> "dict[str, SearchVerified]":
-    """Verify the search indexes of the views chosen, by view; none where PREJOIN_ELASTICSEARCH_URL is not set."""
-    if not settings.elasticsearch_url:
-        return {}
+class Place(NamedTuple):
+    """Where a group's views are kept and searched."""
+
+    url: str
+    search_urls: list[str]
+    group: str
+    projections: "Projections"
+
+
+def verify_search(at: Place, chosen: "Sequence[Relation]", repair: bool = False) -> "dict[str, SearchVerified]":
+    """Verify the search indexes of those of the relations that have one, by view."""
     _quiet()
-    views = [view for view in projections.searched if view in chosen]
-    with progress("documents") as advance:
-        return {view.name: run(_verify(settings, projections, view, repair, advance)) for view in views}
+    views = [view for view in at.projections.searched if view in chosen]
+    with progress("documents verified") as advance:
+        return {view.name: run(_verify(at, view, repair, advance)) for view in views}
 
 
 def _searched(projections: "Projections", name: str) -> "View":
@@ -74,32 +80,26 @@ def _searched(projections: "Projections", name: str) -> "View":
     raise PrejoinError(f"{name} declares no search=: there is no index to rebuild")
 
 
-async def _rebuild(settings: "Settings", projections: "Projections", view: "View", advance: Any) -> str:
+async def _rebuild(at: Place, view: "View", advance: Any) -> str:
     from projector.search.keeping import keeping
     from projector.search.rebuild import rebuild
 
-    most = 0
+    before = 0
 
     def tell(left: int) -> None:
-        nonlocal most
-        if left > most:
-            most = left
-        advance(max(most - left, 0))
-        most = left
+        nonlocal before
+        advance(max(before - left, 0))
+        before = left
 
-    opened = keeping(settings.writer_url, settings.search_urls, settings.group, projections, view)
-    async with opened as kept:
+    async with keeping(*at, view) as kept:
         return await rebuild(kept, tell)
 
 
-async def _verify(
-    settings: "Settings", projections: "Projections", view: "View", repair: bool, advance: Any
-) -> "SearchVerified":
+async def _verify(at: Place, view: "View", repair: bool, advance: Any) -> "SearchVerified":
     from projector.search.keeping import keeping
     from projector.search.verify import SearchVerifier
 
-    opened = keeping(settings.writer_url, settings.search_urls, settings.group, projections, view)
-    async with opened as kept:
+    async with keeping(*at, view) as kept:
         return await SearchVerifier(kept).verify(repair, advance)
 
 

@@ -14,7 +14,8 @@ from projector.search.document import STATE_ID
 
 LONGEST_WAIT = 10.0
 LONGEST_REASON = 500
-_TOO_LARGE = 413
+# What says that a request is wrong as a whole, for the sake of one item: too long an id, or all too long together.
+_WHOLE = {400, 413}
 _CURRENT = re.compile(r"current version \[(\d+)\]")
 _SHOWN = "items.*.status,items.*.error.type,items.*.error.reason,items.*.error.caused_by"
 
@@ -88,9 +89,9 @@ class Bulks:
         try:
             answer = await self._client.bulk(index=target, operations=lines, require_alias=True, filter_path=_SHOWN)
         except ApiError as error:
-            if error.status_code != _TOO_LARGE:
+            if error.status_code not in _WHOLE or not items:
                 raise
-            return await self._halves(target, state, items, sent)
+            return await self._halves(target, state, items, sent, error)
         again: list[Item] = []
         for item, told in zip((state, *items), answer["items"], strict=True):
             ((_, result),) = told.items()
@@ -98,13 +99,18 @@ class Bulks:
                 again.append(item)
         return [item for item in again if item is not state]
 
-    async def _halves(self, target: str, state: Item, items: list[Item], sent: Sent) -> list[Item]:
-        if len(items) < 2:
-            sent.refused |= {item.key: "the document is larger than a request may be" for item in items}
+    async def _halves(self, target: str, state: Item, items: list[Item], sent: Sent, error: ApiError) -> list[Item]:
+        if len(items) == 1:
+            sent.refused[items[0].key] = f"{error.status_code}: {error.message} {_reason(error.body)}"[:LONGEST_REASON]
             return []
         middle = len(items) // 2
         first = await self._once(target, state, items[:middle], sent)
         return first + await self._once(target, state, items[middle:], sent)
+
+
+def _reason(body: Any) -> str:
+    error = body.get("error") if isinstance(body, dict) else None
+    return str(error.get("reason", "")) if isinstance(error, dict) else ""
 
 
 def _lines(item: Item) -> list[bytes]:

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 import psycopg
-from elasticsearch import AsyncElasticsearch
+from elasticsearch import AsyncElasticsearch, NotFoundError
 
 from projector.declare.projections import Projections
 from projector.declare.view import View
@@ -31,6 +31,7 @@ IN_FLIGHT = 2
 SECONDS_BETWEEN_LOOKS = 1.0  # where no NOTIFY came: As-Of moves without any
 SECONDS_BETWEEN_SWEEPS = 60.0  # a replaced index stays so long, for those who are just reading it
 SECONDS_BETWEEN_COUNTS = 5.0
+SECONDS_AFTER_A_CHANGE = 0.1
 _LOST = (psycopg.OperationalError, psycopg.InterfaceError, DatabaseUnreachable)
 _HELD = "UPDATE search_generations SET as_of = %s WHERE relation = %s AND search = ANY(%s) AND state <> 'gone'"
 _COUNT = "SELECT count(*), extract(epoch FROM min(since)) FROM outbox WHERE relation = %s"
@@ -102,12 +103,14 @@ class ViewIndexer:
         while True:
             stand = await self._copies.stand()
             try:
-                if await self._is_ready(stand) and await self._has_passed(stand):
-                    await self._switch(stand)
+                if await self._is_ready(stand):
                     await self._keep_house(stand)
-                    await self._wait()
-            except psycopg.errors.UndefinedTable:  # migrated meanwhile: another generation is served
-                continue
+                    if await self._has_passed(stand):
+                        await self._switch(stand)
+                        await self._wait()
+            except (psycopg.errors.UndefinedTable, NotFoundError):
+                # migrated meanwhile, or an index was deleted by hand: the next look tells
+                await asyncio.sleep(SECONDS_AFTER_A_CHANGE)
 
     async def _is_ready(self, stand: Stand) -> bool:
         """Whether each copy has its index, and one of today's form is there; otherwise what lacks is made."""
