@@ -28,7 +28,7 @@ Each answer tells how fresh it is: every event that the broker held at `Prejoin-
 you just wrote, send `Prejoin-Min-Position` with `Prefer: wait=N`."""
 _WORDS = f"""Words that must all be there, at most {MAX_WORDS}; case and accents do not matter, the last may be the
 beginning of a longer one, one typo is forgiven in words of five letters or more. `"a phrase"` as it is, `-word` not at
-all."""
+all. The best hits come first, unless `sort` says otherwise."""
 _SEARCHED: Schema = {
     "type": "object",
     "required": ["data", "total", "facets", "has_more", "next_cursor", "backend", "degraded"],
@@ -189,7 +189,9 @@ def _searching(resource: Resource) -> list[Described]:
     found = [_query("q", f"{_WORDS} Fields searched: {', '.join(resource.search.text)}.", words)]
     if resource.search.facets:
         facets = {"type": "array", "items": {"enum": list(resource.search.facets)}}
-        what = f"Columns whose values are counted over all hits, the {FACET_VALUES} most frequent of each; nulls are not."
+        what = (
+            f"Columns whose values are counted over all hits, the {FACET_VALUES} most frequent of each; nulls are not."
+        )
         found.append(_query("facets", what, facets, explode=False))
     return found
 

@@ -42,7 +42,7 @@ def _marked(query: Query, text: str) -> str | None:
     begin, end = _fragment(text, spans[0])
     parts, at = ["…" if begin else ""], begin
     for first, last in spans:
-        if last <= end:
+        if at <= first and last <= end:  # one character may be two words: ¼ is 1 and 4
             parts += [escape(text[at:first]), "<em>", escape(text[first:last]), "</em>"]
             at = last
     return "".join([*parts, escape(text[at:end]), "…" if end < len(text) else ""])

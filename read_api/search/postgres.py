@@ -152,8 +152,8 @@ def _statement(resource: Resource, generation: int, shaped: Shaped) -> Statement
     table = generation_table(resource.relation, generation)
     passing = [condition(resource.filters[c[0]], table, n, *c[1:]) for n, c in enumerate(shaped.page.conditions)]
     words = [_words(resource).op("@@")(_query("q"))] if shaped.words else []
-    counted = select(literal_column("1")).select_from(table).where(true(), *passing, *words)
-    total = select(func.count()).select_from(counted.limit(literal_column(str(COUNTED + 1))).subquery("counted"))
+    every: Select[Any] = select(literal_column("1")).select_from(table).where(true(), *passing, *words)
+    total = select(func.count()).select_from(every.limit(literal_column(str(COUNTED + 1))).subquery("counted"))
     answer = select(
         func.array(_hits(resource, table, shaped, [*passing, *words]).scalar_subquery()).label("hits"),
         total.scalar_subquery().label("total"),
@@ -256,7 +256,7 @@ def _facet(resource: Resource, rows: CTE, name: str) -> Any:
     else:
         values = select(rows.c[column].label("value")).subquery()
     by = values.c.value
-    counted = select(by, func.count().label("count")).where(by.is_not(None)).group_by(by)
+    counted: Any = select(by, func.count().label("count")).where(by.is_not(None)).group_by(by)
     first = counted.order_by(func.count().desc(), by).limit(literal_column(str(FACET_VALUES))).subquery("counted")
     each = func.json_build_object(
         literal_column("'value'"), shown(first.c.value), literal_column("'count'"), first.c["count"]

@@ -10,10 +10,9 @@ from read_api.search import elastic
 from tests.integration.searching import Searched, order, searched
 from tests.world import World, clear
 
-
 SYNTAX = [
-    "*", "?", "re*", "r?d", "/r.d/", "red OR blue", "order_id:o1", "red^9", "red~", "'red':* | 'x'", "a & !b", "\\", "(red",
-    "red\\'", "[a TO b]", "{}", '{"match_all":{}}', "%", "$1", "'; --", "<->", "😀", "-", '"', '-"', '""',
+    "*", "?", "re*", "r?d", "/r.d/", "red OR blue", "order_id:o1", "red^9", "red~", "'red':* | 'x'", "a & !b", "\\",
+    "(red", "red\\'", "[a TO b]", "{}", '{"match_all":{}}', "%", "$1", "'; --", "<->", "😀", "-", '"', '-"', '""',
 ]  # fmt: skip
 
 
