@@ -33,6 +33,7 @@ from sqlalchemy import (
     true,
 )
 from sqlalchemy.dialects.postgresql import JSONB, TSQUERY, TSVECTOR, array
+from sqlalchemy.types import NullType
 
 from projector.declare.view import View
 from projector.store.names import generation_table
@@ -170,7 +171,7 @@ def _words(resource: Resource) -> ColumnElement[Any]:
 
 
 def _query(name: str) -> ColumnElement[Any]:
-    return cast(bindparam(name, type_=Text), TSQUERY)
+    return cast(bindparam(name, type_=NullType()), TSQUERY)  # of no other type first: it would be read for each row
 
 
 def _hits(resource: Resource, table: Table, shaped: Shaped, conditions: Sequence[ColumnElement[bool]]) -> Select[Any]:
