@@ -9,13 +9,15 @@ folded text of such a column as one keyword: a full id, or a full name, is told 
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
+import msgspec
 from sqlalchemy import String
 
 from projector.declare.search import Search, plain_fields
 from projector.declare.view import View
-from projector.search.sortable import LONGEST, Sortable, sorter
+from projector.search.sortable import LONGEST, REMEMBERED, Sortable, sorter
 from projector.search.text import fold, words
 from projector.store.names import generation_name
 
@@ -88,8 +90,7 @@ class Document:
         """The document of a row given as JSON text, as a line of a bulk: the row goes in as it is."""
         found = self.of(json.loads(shown))
         del found["row"]
-        rest = json.dumps(found, ensure_ascii=False, separators=(",", ":"))
-        return f'{{"row":{shown},{rest[1:]}'.encode()
+        return b'{"row":' + shown.encode() + b"," + msgspec.json.encode(found)[1:]
 
     def of(self, row: Mapping[str, Any]) -> Document_:
         """The document of a row as the API shows it."""
@@ -126,10 +127,12 @@ class _Picked:
             into.setdefault(self._column, {})[self._inside] = made
 
 
+@lru_cache(REMEMBERED)
 def _joined(text: str) -> str:
     return " ".join(words(text))
 
 
+@lru_cache(REMEMBERED)
 def _folded(text: str) -> str:
     return fold(text)[:LONGEST]
 

@@ -7,6 +7,7 @@ Postgres says of the column itself.
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Boolean, Date, DateTime, Integer, Numeric
@@ -15,6 +16,7 @@ from sqlalchemy.types import TypeEngine
 # Lucene refuses terms of more than 32,766 bytes; this many characters fit, and are more than a request may ask with,
 # so that nothing asked for tells a text from its first characters.
 LONGEST = 8_000
+REMEMBERED = 16_384  # values whose keyword is kept: rows share quantities, discounts, names
 _COMPLEMENT = str.maketrans("0123456789", "9876543210")
 _DIGITS = 6  # of the count of digits before the point: Postgres has up to 131,072
 
@@ -39,6 +41,7 @@ def sorter(kind: TypeEngine[Any]) -> Sortable:
     return _text
 
 
+@lru_cache(REMEMBERED)
 def number(value: Any) -> str:
     """`p`, how many digits before the point, the digits; below zero `n` and all of it complemented."""
     text = value if isinstance(value, str) else f"{value:f}" if isinstance(value, Decimal) else str(value)
