@@ -144,10 +144,12 @@ def _differs(aggregate: Aggregate, entity: Entity[Any], uses: frozenset[str]) ->
     return any(getattr(before, f) != getattr(state, f) for f in entity.fields if f in uses)
 
 
-def _keys(cursor: psycopg.Cursor[Any], route: Route, values: list[str]) -> list[str]:
-    if route.query is None or not values:
-        return values
-    return [key for (key,) in cursor.execute(route.query, {"keys": values})]
+def _keys(cursor: psycopg.Cursor[Any], route: Route, values: list[Any]) -> list[str]:
+    """The keys, as texts and once each: a query by hand may repeat them, and one that groups may find null."""
+    found = values
+    if route.query is not None and values:
+        found = [key for (key,) in cursor.execute(route.query, {"keys": values})]
+    return list(dict.fromkeys(str(key) for key in found if key is not None))
 
 
 def _feed(cursor: psycopg.Cursor[Any], changes: Iterable[Change]) -> None:

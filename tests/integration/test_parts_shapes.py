@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import and_, func, select
 
 from projector.apply.applier import Applier
-from projector.declare import Entity, View
+from projector.declare import Entity, String, View
 from tests.shelf import author, book, make_authors, make_books, projections
 from tests.world import World
 
@@ -56,7 +56,15 @@ def through_another_view(books: Entity[Any], authors: Entity[Any]) -> list[View]
     return [people, View("shown", path="shown", key="book_id", query=query.select_from(joined))]
 
 
-SHAPES = [latest_only, nothing_shown, whole_numbers_first, without_a_name, through_another_view]
+def as_many_rows_as_words(books: Entity[Any], authors: Entity[Any]) -> list[View]:
+    """A row for each word of a name: of the part, and yet it makes rows come and go."""
+    words = func.string_to_table(authors.c.name, " ", type_=String)
+    joined = books.table.outerjoin(authors.table, authors.c.author_id == books.c.author_id)
+    query = select(books.c.book_id, words.label("word")).select_from(joined)
+    return [View("shown", path="shown", key="book_id", query=query)]
+
+
+SHAPES = [latest_only, nothing_shown, whole_numbers_first, without_a_name, through_another_view, as_many_rows_as_words]
 
 
 @pytest.fixture
