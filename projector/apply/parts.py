@@ -18,11 +18,12 @@ from projector.declare.view import View
 
 # Functions of Postgres that return sets: in a column they make a row for each element, and for none no row.
 _ROWS = frozenset(
+    ["generate_series", "generate_subscripts", "regexp_matches", "regexp_split_to_table", "string_to_table", "unnest"]
+) | {
     f"{kind}_{name}"
     for kind in ("json", "jsonb")
-    for name in ("array_elements", "array_elements_text", "each", "each_text", "object_keys", "path_query",
-                 "path_query_tz", "populate_recordset", "to_recordset")
-) | {"generate_series", "generate_subscripts", "regexp_matches", "regexp_split_to_table", "string_to_table", "unnest"}  # fmt: skip
+    for name in ("array_elements", "array_elements_text", "each", "each_text", "object_keys", "path_query")
+}
 
 
 class Parts:
