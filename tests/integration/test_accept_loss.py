@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from projector.ingest.broker import Broker
+from projector.ingest.ledger import Ledger
+from projector.ingest.losses import accept, find
+from projector.store.connect import connect
 from tests.integration.running import Place, Running, places, terminate, until
 
 
@@ -90,6 +94,26 @@ async def test_a_log_that_was_cut_is_read_from_its_beginning(place):
     worker = place.start("--accept-loss")
     await place.has_told(20)
     assert [said["what"] for said in worker.said("read_anew")] == [f"{place.topic}/0"]
+
+
+async def test_of_two_that_accept_a_loss_the_slower_leaves_alone_what_the_faster_has_applied(place):
+    await place.make_topic(1)
+    await started_and_stopped(place, 10)
+    await place.delete_topic()
+    await place.make_topic(1)
+    await place.notes(range(5, 20))
+    broker, ledger = Broker([place.brokers]), Ledger(place.database_url, place.name, "slower")
+    await broker.connect()
+    found = await find(ledger, broker, [place.topic])
+    await asyncio.gather(broker.close(), ledger.close())
+    faster = place.start("--accept-loss")
+    await place.has_told(20)
+    terminate(faster)
+    # as it stands until the first heartbeat behind the first batch
+    place.query("UPDATE positions SET topic_id = NULL RETURNING 1")
+    with connect(place.database_url, place.name) as connection:
+        accept(connection, place.name, found)
+    assert place.positions() == {(place.topic, 0): 15}
 
 
 async def test_a_supervised_worker_accepts_what_was_lost_at_its_first_start_only(place):
