@@ -23,7 +23,8 @@ from projector.store.names import generation_name
 # ten in mind Postgres searches the whole list for each row.
 FEW = 50
 
-# MERGE, for it refuses to write a row twice: a key that is not unique is told, not settled by chance.
+# A key that is not unique is told, not settled by chance. MERGE refuses to write a row twice, but one of the two may be
+# stored already.
 _WRITE = """
 WITH fresh AS MATERIALIZED ({refresh}),
 written AS (
@@ -37,7 +38,8 @@ delta AS MATERIALIZED (
   UNION ALL SELECT -1, {delta_old} FROM written WHERE old_{bare_first} IS NOT NULL AND {moves}
   UNION ALL SELECT -1, {delta_gone} FROM gone
 ){rollups}
-SELECT {results}
+SELECT EXISTS (SELECT FROM fresh GROUP BY {key} HAVING count(*) > 1),
+  {results}
 """
 _GONE = """
   DELETE FROM {table} v
@@ -82,6 +84,9 @@ class Writing:
         except (psycopg.errors.CardinalityViolation, psycopg.IntegrityError):  # which say the row
             raise unsound_key(self.view) from None
         assert row is not None
+        twice, *row = row
+        if twice:
+            raise unsound_key(self.view)
         width = 2 + len(self.wanted)
         changes = [Change(self.view, row[0], row[1], dict(zip(self.wanted, row[2:width], strict=True)))]
         for moving in self.rollups:
@@ -117,6 +122,7 @@ class Writing:
             "table": self._table,
             "first": quoted(view.key[0]),
             "kind": type_name(view.table.c[view.key[0]]),
+            "key": _list(view.key),
             "same_key": " AND ".join(f"v.{quoted(k)} = f.{quoted(k)}" for k in view.key),
         }
         return common | {

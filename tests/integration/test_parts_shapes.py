@@ -9,6 +9,7 @@ from sqlalchemy import and_, func, select
 from projector.apply.applier import Applier
 from projector.declare import Entity, String, View
 from projector.declare.sql import plain
+from projector.errors import DeclarationError
 from projector.store.definitions import served_query
 from tests.shelf import author, book, make_authors, make_books, projections
 from tests.world import World
@@ -140,3 +141,23 @@ def test_parts_that_wait_are_refreshed_by_another_process_too(applied: Callable[
     another.close()
     assert shop.drift() == []
     assert_as_built(shop)
+
+
+@pytest.mark.parametrize("stored", [0, 1])
+def test_a_second_row_of_a_key_is_told_also_where_the_first_is_stored(
+    applied: Callable[[Shape], World], stored: int
+) -> None:
+    def with_its_books(books: Entity[Any], authors: Entity[Any]) -> list[View]:
+        theirs = books.table.alias("theirs")
+        joined = authors.table.outerjoin(theirs, theirs.c.shelf == authors.c.author_id)
+        query = select(authors.c.author_id, theirs.c.title).select_from(joined)
+        return [View("shown", path="shown", key="author_id", query=query)]
+
+    shop = applied(with_its_books)
+    twice = [book(f"c{n}", shelf="a1", title=f"t{n}") for n in range(2)]
+    shop.given(twice[:stored])
+    with pytest.raises(
+        DeclarationError, match="its key \\(author_id\\) is null in a row of its query, or the same in two"
+    ):
+        shop.given(twice[stored:])
+    assert [row["title"] for row in shop.view("shown").values() if row["title"]] == ["t0"][:stored]
