@@ -28,7 +28,8 @@ from projector.store.names import generation_name
 _OPEN = """
 SELECT (SELECT declarations FROM projection_group),
        (SELECT coalesce(jsonb_object_agg(relation, generation), '{}') FROM served),
-       EXISTS (SELECT FROM journals)
+       EXISTS (SELECT FROM journals),
+       set_config('plan_cache_mode', 'force_generic_plan', true)  -- see `write.FEW`
 """
 _PENDING = "SELECT count(*) FROM pending JOIN served USING (relation, generation)"
 # What Postgres says of data that it cannot take: one record is at fault, and bisecting finds it.
@@ -119,7 +120,7 @@ class Applier:
 
     def _open(self, cursor: psycopg.Cursor[Any]) -> tuple[Plan, bool]:
         try:
-            digest, served, any_journal = cursor.execute(_OPEN).fetchone() or (None, {}, False)
+            digest, served, any_journal, _ = cursor.execute(_OPEN).fetchone() or (None, {}, False, "")
         except psycopg.errors.UndefinedTable:
             raise NotMigrated(self._group) from None
         if digest != self._digest:

@@ -19,9 +19,10 @@ from projector.declare.sql import among_keys, quoted, render, substitute, type_n
 from projector.declare.view import Rollup, View, unsound_key
 from projector.store.names import generation_name
 
-# Up to so many keys the statement is prepared, and planned once; the plan for many keys has to be made for them: with
-# ten in mind Postgres searches the whole list for each row.
-FEW = 50
+# Up to so many keys the statement is planned once, for any keys, since planning takes longer than they do. The plan for
+# many has to be made for them: for any, Postgres has ten in mind, and searches the whole list for each row.
+FEW = 200
+_ANY_KEYS, THESE_KEYS = (f"SET LOCAL plan_cache_mode = force_{which}_plan" for which in ("generic", "custom"))
 
 # A key that is not unique is told, not settled by chance. MERGE refuses to write a row twice, but one of the two may be
 # stored already.
@@ -80,7 +81,12 @@ class Writing:
     def run(self, cursor: psycopg.Cursor[Any], keys: list[str], parts: AllParts = None) -> list[Change]:
         """Refresh the rows of some keys, or parts of them; returns the change of the view, then of its rollups."""
         try:
-            row = cursor.execute(self._statement(parts), {"keys": keys}, prepare=len(keys) <= FEW).fetchone()
+            if len(keys) <= FEW:
+                row = cursor.execute(self._statement(parts), {"keys": keys}, prepare=True).fetchone()
+            else:
+                cursor.execute(THESE_KEYS)
+                row = cursor.execute(self._statement(parts), {"keys": keys}, prepare=False).fetchone()
+                cursor.execute(_ANY_KEYS)
         except (psycopg.errors.CardinalityViolation, psycopg.IntegrityError):  # which say the row
             raise unsound_key(self.view) from None
         assert row is not None
