@@ -63,16 +63,16 @@ async def test_a_compacted_topic_is_read_over_its_holes_to_a_lag_of_none(place):
         await asyncio.sleep(0.2)
         await producer.send_and_wait(place.topic, note(place.topic, 60), key=b"last")
 
-    # compacted to the end: a pass that began in between would leave more, and the next one take it from the worker
-    left = [57, 58, 59, 60]
+    async def holes() -> list[int]:
+        offsets = await stored_offsets(place, 61)
+        return offsets if len(offsets) < 61 else []
 
-    async def compacted() -> bool:
-        return await stored_offsets(place, 61) == left
-
-    await until(compacted, 100)
+    before = await until(holes, 100)
     worker = place.start()
     await no_lag(place, 61, 60)
-    assert place.told() == dict.fromkeys(left, 1)
+    told = place.told()
+    assert set(await stored_offsets(place, 61)) <= set(told) <= set(before)  # the cleaner may still be at it
+    assert set(told.values()) == {1}
     assert worker.said("refused") == []
 
 
