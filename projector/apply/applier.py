@@ -31,7 +31,7 @@ SELECT (SELECT declarations FROM projection_group),
        EXISTS (SELECT FROM journals),
        set_config('plan_cache_mode', 'force_generic_plan', true)  -- see `write.FEW`
 """
-_PENDING = "SELECT count(*) FROM pending JOIN served USING (relation, generation)"
+_PENDING = "SELECT coalesce(sum(cardinality(keys)), 0) FROM pending JOIN served USING (relation, generation)"
 # What Postgres says of data that it cannot take: one record is at fault, and bisecting finds it.
 _BAD_DATA = (psycopg.DataError, psycopg.errors.ProgramLimitExceeded, psycopg.errors.StatementTooComplex)
 

@@ -136,7 +136,7 @@ def test_another_version_alone_builds_a_view_anew(world: World) -> None:
 
 
 def test_what_waits_for_a_generation_that_is_replaced_is_forgotten_with_it(world: World) -> None:
-    world.execute("INSERT INTO pending VALUES ('book_list', 1, 'b1')")
+    world.execute("INSERT INTO pending (relation, generation, keys) VALUES ('book_list', 1, '{b1}')")
     become(world, listing("book_id", "title"))
     assert world.fetch("SELECT * FROM pending") == []
     assert world.applier.drain() == 0
