@@ -21,8 +21,8 @@ FAN_OUT = 20_000
 PORTION = 5_000
 
 # In blocks of one portion each, which cost a hundredth of a row for each key; keys that wait for that much already wait
-# once. Each block takes its keys from all over the table: where few rows of a page change, each finds room in it for its
-# new version, and the indexes stay as they are.
+# once. Each block takes its keys from all over the table: where few rows of a page change, each finds room in it for
+# its new version, and the indexes stay as they are.
 _PEND = """
 INSERT INTO pending (relation, generation, parts, keys)
 SELECT %(relation)s, %(generation)s, %(parts)s, array_agg(key) FROM (
