@@ -1,48 +1,49 @@
-"""Millions of events through one worker: whether its rate falls and its memory grows."""
+"""Millions of events through one worker: whether its rate falls and its memory grows.
+
+Events come by time, in backlogs of equal size, each drained before the next is published: of one large backlog a worker
+reads the topics at their own pace, and its end is of other kinds of events than its beginning.
+"""
 
 import statistics
 import time
 from collections.abc import Iterator
+from itertools import islice
 
-from bench.place import place, say
+from bench.place import Process, place, say
 from bench.results import Result
 from bench.sizes import Size
 from bench.streams import TOPICS
 from projector.tpch import events
 
-WINDOW = 100_000  # events, by which rates are told
 SECONDS_BETWEEN_LOOKS = 0.1
 
 
 def measure(size: Size) -> Iterator[Result]:
     with place() as where:
         where.fresh_topics(TOPICS)
-        say(f"endurance: publishing TPC-H at scale {size.endurance_scale:g}")
-        total = where.publish(events(size.endurance_scale))
-        say(f"endurance: {total:,} events")
         group = where.migrated("projections")
-        looks: list[tuple[float, int, float]] = []  # moment, events applied, memory in MB
+        stream, done, rates, memories = iter(events(size.endurance_scale)), 0, list[float](), list[float]()
         with where.worker(group, "projections") as process:
-            process.until(1)
-            while not looks or looks[-1][1] < total:
-                looks.append((time.monotonic(), process.applied(), process.memory))
-                time.sleep(SECONDS_BETWEEN_LOOKS)
-    windows = rates(looks, size.endurance_window)
-    early, late = windows[1:3], windows[-3:-1]  # the first begins with a start, the last is not whole
-    first, last = statistics.mean(early), statistics.mean(late)
-    memories = [memory for *_, memory in looks]
-    details = {"events": total, "window": size.endurance_window, "rates": [round(rate) for rate in windows]}
+            while backlog := list(islice(stream, size.endurance_window)):
+                process.freeze()
+                where.publish(backlog)
+                done += len(backlog)
+                rates.append(len(backlog) / drained(process, done, memories))
+                say(f"endurance: {done:,} events, {rates[-1]:,.0f} events/s, {memories[-1]:.0f} MB")
+    # the first is of customers and products, and begins with a start; the last is not whole
+    first, last = statistics.mean(rates[1:3]), statistics.mean(rates[-3:-1])
+    details = {"events": done, "window": size.endurance_window, "rates": [round(rate) for rate in rates]}
     yield Result("endurance/rate, late and early", last, first, "events/s", "ratio >= 0.8", details)
     half = memories[len(memories) // 2]
-    details = {"highest": max(memories), "events": total}
+    details = {"highest": max(memories), "events": done}
     yield Result("endurance/memory, at the end and half-way", memories[-1], half, "MB", "highest < 300", details)
 
 
-def rates(looks: list[tuple[float, int, float]], window: int) -> list[float]:
-    """Events a second, window by window, from looks at what was applied; a window ends at the first look behind it."""
-    found, (start, done, _) = [], looks[0]
-    for moment, applied, _ in looks:
-        if applied - done >= window:
-            found.append((applied - done) / (moment - start))
-            start, done = moment, applied
-    return found
+def drained(process: Process, done: int, memories: list[float]) -> float:
+    """Seconds until so many events are applied, its memory (MB) noted meanwhile."""
+    began = process.thaw()
+    while process.applied() < done:
+        memories.append(process.memory)
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    memories.append(process.memory)
+    return time.monotonic() - began

@@ -10,6 +10,7 @@ _TIME = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _LEAP_SECOND_AT = 17  # where its two digits begin
+_MAX_KEPT = 40  # a fraction may have as many digits as a record has room for
 _WRONG = "should be an RFC 3339 time with a zone"
 
 
@@ -22,10 +23,9 @@ def parse_time(value: object) -> datetime:
     """
     if not isinstance(value, str):
         raise ValueError(_WRONG)
-    return _parse(value)
+    return _parse_again(value) if len(value) <= _MAX_KEPT else _parse(value)
 
 
-@lru_cache(1_000)  # an event's own time is mostly told once more in its data
 def _parse(value: str) -> datetime:
     found = _TIME.fullmatch(value)
     if found is None:
@@ -46,3 +46,7 @@ def _after_leap_second(text: str) -> datetime:
     if (time.day, time.hour, time.minute) != (1, 0, 0):
         raise ValueError("no leap second is there")
     return time
+
+
+# An event's own time is mostly told once more in its data.
+_parse_again = lru_cache(1_000)(_parse)

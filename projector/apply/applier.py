@@ -29,9 +29,10 @@ _OPEN = """
 SELECT (SELECT declarations FROM projection_group),
        (SELECT coalesce(jsonb_object_agg(relation, generation), '{}') FROM served),
        EXISTS (SELECT FROM journals),
-       ARRAY(SELECT DISTINCT relation FROM search_generations WHERE state <> 'gone')
+       ARRAY(SELECT DISTINCT relation FROM search_generations WHERE state <> 'gone'),
+       set_config('plan_cache_mode', 'force_generic_plan', true)  -- see `write.FEW`
 """
-_PENDING = "SELECT count(*) FROM pending JOIN served USING (relation, generation)"
+_PENDING = "SELECT coalesce(sum(cardinality(keys)), 0) FROM pending JOIN served USING (relation, generation)"
 # What Postgres says of data that it cannot take: one record is at fault, and bisecting finds it.
 _BAD_DATA = (psycopg.DataError, psycopg.errors.ProgramLimitExceeded, psycopg.errors.StatementTooComplex)
 
@@ -120,9 +121,10 @@ class Applier:
 
     def _open(self, cursor: psycopg.Cursor[Any]) -> tuple[Plan, bool]:
         try:
-            digest, served, any_journal, searched = cursor.execute(_OPEN).fetchone() or (None, {}, False, [])
+            opened: tuple[Any, ...] = cursor.execute(_OPEN).fetchone() or (None, {}, False, [], "")
         except psycopg.errors.UndefinedTable:
             raise NotMigrated(self._group) from None
+        digest, served, any_journal, searched, _ = opened
         if digest != self._digest:
             raise OutOfDate(
                 "the database was made from other declarations than this process has: run `prejoin migrate` with the "

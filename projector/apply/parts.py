@@ -11,9 +11,19 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import _anonymous_label
+from sqlalchemy.sql.functions import FunctionElement
 
 from projector.declare.shape import Node, Scope, shape_of
 from projector.declare.view import View
+
+# Functions of Postgres that return sets: in a column they make a row for each element, and for none no row.
+_ROWS = frozenset(
+    ["generate_series", "generate_subscripts", "regexp_matches", "regexp_split_to_table", "string_to_table", "unnest"]
+) | {
+    f"{kind}_{name}"
+    for kind in ("json", "jsonb")
+    for name in ("array_elements", "array_elements_text", "each", "each_text", "object_keys", "path_query")
+}
 
 
 class Parts:
@@ -22,17 +32,15 @@ class Parts:
     def __init__(self, view: View) -> None:
         self._view = view
         self._scope = Scope(view.query, []) if view.keys else shape_of(view.query)
-        query = view.query
-        filters = query._where_criteria or query._group_by_clauses or query._having_criteria
-        if filters or any(node.full for node in self._scope.nodes):
-            self.names: frozenset[str] = frozenset()
-        else:
-            self.names = frozenset(node.name for node in self._scope.nodes if self._is_apart(node))
+        query, nodes = view.query, self._scope.nodes
+        self.names: frozenset[str] = frozenset()
+        if nodes and not (query._where_criteria or query._group_by_clauses or query._having_criteria):
+            self.names = frozenset(node.name for node in nodes if self._is_apart(node))
 
     def columns(self, parts: Collection[str]) -> list[str]:
         """The view's columns that a change inside these parts reaches."""
         reached = self._reached(parts)
-        return [c.key for c in self._view.query.selected_columns if c.key and _mentions(c, reached)]
+        return [c.key for c in self._made_from(reached) if c.key]
 
     def query(self, parts: Collection[str]) -> Select[Any]:
         """The view's key and those columns, from no more than they take."""
@@ -50,8 +58,14 @@ class Parts:
     def _is_apart(self, node: Node) -> bool:
         if isinstance(node.name, _anonymous_label):  # another one in each process, and pending keys outlive them
             return False
-        columns = {*self.columns([node.name])}
-        return all(n.outer for n in self._reached([node.name])) and bool(columns) and not columns & {*self._view.key}
+        reached = self._reached([node.name])
+        columns = self._made_from(reached)
+        if not columns or any(c.key in self._view.key or _makes_rows(c) for c in columns):
+            return False
+        return all(n.outer and not n.full for n in reached)
+
+    def _made_from(self, nodes: Collection[Node]) -> list[ColumnElement[Any]]:
+        return [c for c in self._view.query.selected_columns if _mentions(c, nodes)]
 
     def _reached(self, parts: Collection[str]) -> list[Node]:
         """The nodes of that name, and each that is joined on one of those."""
@@ -64,6 +78,10 @@ class Parts:
 
 def _mentions(expression: ColumnElement[Any], nodes: Collection[Node]) -> bool:
     return any(table is node.element for table in _tables(expression) for node in nodes)
+
+
+def _makes_rows(expression: ColumnElement[Any]) -> bool:
+    return any(isinstance(e, FunctionElement) and e.name.lower() in _ROWS for e in visitors.iterate(expression))
 
 
 def _tables(expression: ColumnElement[Any]) -> Iterator[Any]:

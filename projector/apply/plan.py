@@ -21,16 +21,23 @@ FAN_OUT = 20_000
 # Keys of a fan-out, and pending keys, refreshed in one transaction: live batches wait meanwhile.
 PORTION = 5_000
 
+# In blocks of one portion each, which cost a hundredth of a row for each key; keys that wait for that much already wait
+# once. Each block takes its keys from all over the table: where few rows of a page change, each finds room in it for
+# its new version, and the indexes stay as they are.
 _PEND = """
-INSERT INTO pending AS p SELECT %s, %s, unnest(%s::text[]), %s
-ON CONFLICT (relation, generation, key) DO UPDATE
-SET parts = CASE WHEN excluded.parts IS NOT NULL THEN p.parts || excluded.parts END
-WHERE p.parts IS NOT NULL AND (excluded.parts IS NULL OR NOT p.parts @> excluded.parts)
+INSERT INTO pending (relation, generation, parts, keys)
+SELECT %(relation)s, %(generation)s, %(parts)s, array_agg(key) FROM (
+  SELECT key, row_number() OVER (ORDER BY key) %% (1 + count(*) OVER () / %(portion)s) AS block FROM (
+    SELECT unnest(%(keys)s::text[]) COLLATE "C" AS key EXCEPT
+    SELECT unnest(keys) FROM pending WHERE relation = %(relation)s AND generation = %(generation)s
+      AND (parts IS NULL OR parts @> %(parts)s::text[])
+  ) AS news
+) AS numbered GROUP BY block
 """
 _FEED = "INSERT INTO changes (revision, relation, upserted, deleted) VALUES (%s, %s, %s, %s)"
 _TAKE = """
-DELETE FROM pending WHERE (relation, generation, key) IN
-  (SELECT relation, generation, key FROM pending WHERE relation = %s AND generation = %s LIMIT %s) RETURNING key, parts
+DELETE FROM pending WHERE id = (SELECT min(id) FROM pending WHERE relation = %s AND generation = %s)
+RETURNING keys, parts
 """
 
 Touched = Callable[[Route], Iterable[str]]
@@ -85,14 +92,13 @@ class Plan:
         touched = [a for a in aggregates if a.touched]
         return self._run(cursor, lambda route: self._values(route, touched), {})
 
-    def drain(self, cursor: psycopg.Cursor[Any], portion: int = PORTION) -> list[Change]:
-        """Refresh one portion of the pending keys of the first view that has any."""
+    def drain(self, cursor: psycopg.Cursor[Any]) -> list[Change]:
+        """Refresh one block of pending keys, of the first view that has any."""
         for view in self._views:
-            rows = cursor.execute(_TAKE, (view.name, self.served[view.name], portion)).fetchall()
-            if rows:
+            block = cursor.execute(_TAKE, (view.name, self.served[view.name])).fetchone()
+            if block:
                 keys = Keys()
-                for key, parts in rows:
-                    keys.add([key], self._writing[view.name].known(parts))
+                keys.add(block[0], self._writing[view.name].known(block[1]))
                 return self._run(cursor, lambda route: (), {view.name: keys})
         return []
 
@@ -117,9 +123,9 @@ class Plan:
         return list(changes.values())
 
     def _pend(self, cursor: psycopg.Cursor[Any], view: View, keys: list[str], parts: AllParts) -> None:
-        if keys:  # in order, so that the index fills page by page
-            told = None if parts is None else sorted(parts)
-            cursor.execute(_PEND, (view.name, self.served[view.name], sorted(keys), told))
+        if keys:
+            what = {"relation": view.name, "generation": self.served[view.name], "portion": PORTION}
+            cursor.execute(_PEND, what | {"keys": keys, "parts": None if parts is None else sorted(parts)})
 
     def _values(self, route: Route, touched: list[Aggregate]) -> set[str]:
         """The values of the route's column in the changed rows of an entity or a child table, old and new."""
@@ -147,10 +153,12 @@ def _differs(aggregate: Aggregate, entity: Entity[Any], uses: frozenset[str]) ->
     return any(getattr(before, f) != getattr(state, f) for f in entity.fields if f in uses)
 
 
-def _keys(cursor: psycopg.Cursor[Any], route: Route, values: list[str]) -> list[str]:
-    if route.query is None or not values:
-        return values
-    return [key for (key,) in cursor.execute(route.query, {"keys": values})]
+def _keys(cursor: psycopg.Cursor[Any], route: Route, values: list[Any]) -> list[str]:
+    """The keys, as texts and once each: a query by hand may repeat them, and one that groups may find null."""
+    found = values
+    if route.query is not None and values:
+        found = [key for (key,) in cursor.execute(route.query, {"keys": values})]
+    return list(dict.fromkeys(str(key) for key in found if key is not None))
 
 
 def _feed(cursor: psycopg.Cursor[Any], changes: Iterable[Change]) -> None:

@@ -4,7 +4,7 @@ Two forms are compiled from one declaration: the plain query (build, verify), an
 keys pushed into every subquery, which Postgres does not do by itself.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, select
@@ -31,7 +31,7 @@ def _restrict(scope: Scope, targets: list[Any], condition: Condition) -> Select[
     full = any(node.full for node in scope.nodes)
     source: Any = None
     for node in scope.nodes:
-        element = _narrowed(node, targets, condition, full)
+        element = _narrowed(node, targets, condition, full, replaced)
         if element is not node.element:
             replaced[node.element] = element
         if source is None:
@@ -52,7 +52,9 @@ def _restrict(scope: Scope, targets: list[Any], condition: Condition) -> Select[
     return narrowed
 
 
-def _narrowed(node: Node, targets: list[Any], condition: Condition, full: bool) -> FromClause:
+def _narrowed(
+    node: Node, targets: list[Any], condition: Condition, full: bool, replaced: Mapping[FromClause, FromClause]
+) -> FromClause:
     """What stands in the node's place: a subquery with the condition inside it."""
     mine = [t for t in targets if t.table is node.element]
     if node.inner is None:
@@ -63,14 +65,16 @@ def _narrowed(node: Node, targets: list[Any], condition: Condition, full: bool) 
     if mine:
         inner = _restrict(node.inner, node.inner.targets(mine[0].key), condition)
         return inner.subquery(node.element.name)  # type: ignore[attr-defined]
-    return _lateral(node)
+    return _lateral(node, replaced)
 
 
-def _lateral(node: Node) -> FromClause:
+def _lateral(node: Node, replaced: Mapping[FromClause, FromClause]) -> FromClause:
     """A subquery that is not joined on the view's key: asked for each row, by the columns that it is joined on."""
     assert node.inner is not None
-    # under names of their own, or the tables that it shares with the query around it would be taken for those
-    inner: Select[Any] = substitute(node.inner.query, {t: t.alias(f"{t.name}_inside") for t in node.inner.tables()})
-    for own, other in node.equal:
+    # under names of their own, or what it shares with the query around it would be taken for that
+    own_names = {element: table.alias() for element, table in node.inner.leaves()}
+    inner: Select[Any] = substitute(node.inner.query, own_names)
+    others = [(own, substitute(other, replaced)) for own, other in node.equal]  # which may be of a subquery, too
+    for own, other in others:
         inner = inner.where(output(inner, own.key) == other)
-    return inner.correlate(*{other.table for _, other in node.equal}).lateral(node.element.name)  # type: ignore[attr-defined]
+    return inner.correlate(*{other.table for _, other in others}).lateral(node.element.name)  # type: ignore[attr-defined]

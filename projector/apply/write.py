@@ -19,11 +19,13 @@ from projector.declare.sql import among_keys, quoted, render, substitute, type_n
 from projector.declare.view import Rollup, View, unsound_key
 from projector.store.names import generation_name
 
-# Up to so many keys the statement is prepared, and planned once; the plan for many keys has to be made for them: with
-# ten in mind Postgres searches the whole list for each row.
-FEW = 50
+# Up to so many keys the statement is planned once, for any keys, since planning takes longer than they do. The plan for
+# many has to be made for them: for any, Postgres has ten in mind, and searches the whole list for each row.
+FEW = 200
+_ANY_KEYS, THESE_KEYS = (f"SET LOCAL plan_cache_mode = force_{which}_plan" for which in ("generic", "custom"))
 
-# MERGE, for it refuses to write a row twice: a key that is not unique is told, not settled by chance.
+# A key that is not unique is told, not settled by chance. MERGE refuses to write a row twice, but one of the two may be
+# stored already.
 _WRITE = """
 WITH fresh AS MATERIALIZED ({refresh}),
 written AS (
@@ -37,7 +39,8 @@ delta AS MATERIALIZED (
   UNION ALL SELECT -1, {delta_old} FROM written WHERE old_{bare_first} IS NOT NULL AND {moves}
   UNION ALL SELECT -1, {delta_gone} FROM gone
 ){rollups}
-SELECT {results}
+SELECT EXISTS (SELECT FROM fresh GROUP BY {key} HAVING count(*) > 1),
+  {results}
 """
 _GONE = """
   DELETE FROM {table} v
@@ -78,10 +81,18 @@ class Writing:
     def run(self, cursor: psycopg.Cursor[Any], keys: list[str], parts: AllParts = None) -> list[Change]:
         """Refresh the rows of some keys, or parts of them; returns the change of the view, then of its rollups."""
         try:
-            row = cursor.execute(self._statement(parts), {"keys": keys}, prepare=len(keys) <= FEW).fetchone()
+            if len(keys) <= FEW:
+                row = cursor.execute(self._statement(parts), {"keys": keys}, prepare=True).fetchone()
+            else:
+                cursor.execute(THESE_KEYS)
+                row = cursor.execute(self._statement(parts), {"keys": keys}, prepare=False).fetchone()
+                cursor.execute(_ANY_KEYS)
         except (psycopg.errors.CardinalityViolation, psycopg.IntegrityError):  # which say the row
             raise unsound_key(self.view) from None
         assert row is not None
+        twice, *row = row
+        if twice:
+            raise unsound_key(self.view)
         width = 2 + len(self.wanted)
         changes = [Change(self.view, row[0], row[1], dict(zip(self.wanted, row[2:width], strict=True)))]
         for moving in self.rollups:
@@ -117,6 +128,7 @@ class Writing:
             "table": self._table,
             "first": quoted(view.key[0]),
             "kind": type_name(view.table.c[view.key[0]]),
+            "key": _list(view.key),
             "same_key": " AND ".join(f"v.{quoted(k)} = f.{quoted(k)}" for k in view.key),
         }
         return common | {

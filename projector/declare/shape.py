@@ -105,13 +105,13 @@ class Scope:
             raise Unsupported(f"its column {name!r} is of columns that the full join does not hold equal: join on them")
         return equal
 
-    def tables(self) -> Iterator[Table]:
-        """Each base table, once for each time that it occurs, subqueries included."""
+    def leaves(self) -> Iterator[tuple[FromClause, Table]]:
+        """Each thing joined that is no subquery, and the base table that it is or stands for; subqueries' too."""
         for node in self.nodes:
             if node.table is not None:
-                yield node.table
+                yield node.element, node.table
             elif node.inner is not None:
-                yield from node.inner.tables()
+                yield from node.inner.leaves()
 
 
 def shape_of(query: Select[Any]) -> Scope:

@@ -11,6 +11,7 @@ from projector.ingest.chunks import Fetched
 
 MAX_RECORDS = 15_000
 MAX_BYTES = 32 << 20
+FEW = 100  # records decoded at once, in a millisecond: handing them to a thread and back takes longer than they do
 
 
 class Waiting(NamedTuple):
@@ -42,7 +43,10 @@ class Inbox:
         while self._records >= self._max_records or self._bytes >= self._max_bytes:
             self._taken.clear()
             await self._taken.wait()
-        decoded = await asyncio.get_running_loop().run_in_executor(self._thread, self._decode, fetched.chunk)
+        if len(fetched.chunk.records) <= FEW:
+            decoded = self._decode(fetched.chunk)
+        else:
+            decoded = await asyncio.get_running_loop().run_in_executor(self._thread, self._decode, fetched.chunk)
         self._waiting.append(Waiting(fetched, decoded, event))
         self._records += len(fetched.chunk.records)
         self._bytes += fetched.bytes

@@ -3,14 +3,14 @@
 Asked for once, at the start, and for what is lost by then: what is lost later stops the worker again.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import psycopg
 
 from projector.apply.batch import TopicPartition
 from projector.ingest.broker import Broker
-from projector.ingest.ledger import Ledger
+from projector.ingest.ledger import Ledger, Stored
 from projector.ingest.positions import Loss, cut, gone, replaced, unapplied
 from projector.logs import logger
 from projector.store.locks import LOCK
@@ -19,37 +19,40 @@ log = logger(__name__)
 
 # Each holds only where the position is still the one that was looked at: another worker may have been here.
 _SKIP = "UPDATE positions SET next = %s WHERE topic = %s AND partition = %s AND next = %s"
-_ANEW = "DELETE FROM positions WHERE topic = %s AND partition = %s AND next = %s"
-_OTHER = "DELETE FROM positions WHERE topic = %s AND topic_id IS DISTINCT FROM %s"
+_ANEW = """
+DELETE FROM positions WHERE topic = %s AND partition = %s AND next = %s AND topic_id IS NOT DISTINCT FROM %s
+"""
 _ENDS = "DELETE FROM ends WHERE topic = %s"  # the new topic may have fewer partitions
 
 
 class Losses(NamedTuple):
     """What is lost.
 
-    `gone`: before the partition's beginning. `replaced`: topics with their new ids, and what was `left` of those
-    before. `cut`: logs that end before these positions.
+    `gone`: before the partition's beginning. `replaced`: topics made again, and what was `left` of those before.
+    `cut`: logs that end before their position. `stored`: of both of these, what was looked at.
     """
 
     gone: list[Loss]
-    replaced: Mapping[str, str]
+    replaced: Collection[str]
     left: list[Loss]
-    cut: Mapping[TopicPartition, int]
+    cut: Collection[TopicPartition]
+    stored: Mapping[TopicPartition, Stored]
 
 
 async def find(ledger: Ledger, broker: Broker, names: Iterable[str]) -> Losses:
     """Hold all positions against the broker's topics. Raises what is in PASSING of `ledger` and `broker`."""
     stored = (await ledger.read()).stored
     topics = await broker.topics(names)
-    other = {name: topics[name].id for name in replaced(stored, topics)}
+    other = replaced(stored, topics)
     positions = {
         tp: at.next
         for tp, at in stored.items()
         if tp.topic not in other and tp.topic in topics and tp.partition in topics[tp.topic].leaders
     }
     starts, ends = await broker.starts(topics, positions), await broker.ends(topics)
-    behind = {tp: positions[tp] for tp in cut(positions, ends)}
-    return Losses(gone(positions, starts), other, unapplied(stored, other), behind)
+    short = cut(positions, ends)
+    looked_at = {tp: at for tp, at in stored.items() if tp.topic in other or tp in short}
+    return Losses(gone(positions, starts), other, unapplied(stored, other), short, looked_at)
 
 
 def accept(connection: psycopg.Connection[Any], group: str, losses: Losses) -> None:
@@ -59,11 +62,10 @@ def accept(connection: psycopg.Connection[Any], group: str, losses: Losses) -> N
         cursor.execute(LOCK, {"group": group})
         for partition, first, last in losses.gone:
             cursor.execute(_SKIP, (last + 1, *partition, first))
-        for topic, now in losses.replaced.items():
-            cursor.execute(_OTHER, (topic, now))
+        for partition, at in losses.stored.items():
+            cursor.execute(_ANEW, (*partition, at.next, at.topic_id))
+        for topic in losses.replaced:
             cursor.execute(_ENDS, (topic,))
-        for partition, position in losses.cut.items():
-            cursor.execute(_ANEW, (*partition, position))
     for loss in (*losses.gone, *losses.left):
         log.warning(
             "lost", action="loss_accepted", partition=f"{loss.partition.topic}/{loss.partition.partition}",

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from projector.apply.batch import TopicPartition
-from projector.errors import Passing
+from projector.errors import Passing, Unreachable
 from projector.ingest import broker as kafka
 from projector.ingest import ledger as postgres
 from projector.ingest import losses
@@ -25,6 +25,10 @@ Result = TypeVar("Result")
 
 class NotReachable(Passing):
     """Postgres or Kafka did not answer when positions were needed."""
+
+
+class LossNotAccepted(Unreachable):
+    """What was asked for with --accept-loss was not done: another start would not ask for it."""
 
 
 class Starts:
@@ -55,8 +59,14 @@ class Starts:
         check_ends({tp: offset for tp, offset in offsets.items() if tp in starts}, ends)
 
     async def accept_losses(self, topics: Iterable[str]) -> None:
-        """Go on without what is lost by now."""
-        await self._insist(self._accept_losses, topics)
+        """Go on without what is lost by now. Raises LossNotAccepted where a server is away, or the lock not free."""
+        try:
+            await self._insist(self._accept_losses, topics)
+        except NotReachable:
+            raise LossNotAccepted(
+                f"no loss was accepted in {SECONDS_FOR_POSITIONS:.0f} s: are Postgres (PREJOIN_DATABASE_URL) and Kafka "
+                "(PREJOIN_KAFKA_BROKERS) up, and does no `prejoin migrate` hold the group's lock? Start it again"
+            ) from None
 
     async def _accept_losses(self, topics: Iterable[str]) -> None:
         found = await losses.find(self._ledger, self._broker, topics)

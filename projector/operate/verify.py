@@ -14,6 +14,7 @@ import psycopg
 
 from projector.apply.applier import Applier
 from projector.apply.refresh import Condition, restricted
+from projector.apply.write import THESE_KEYS
 from projector.declare.projections import Projections, reads
 from projector.declare.sql import among_keys, in_range, quoted, render, substitute, type_name
 from projector.declare.view import Relation, View
@@ -157,6 +158,7 @@ class Verifier:
         with self._applier.transaction() as (cursor, plan, _):
             while plan.drain(cursor):
                 pass
+            cursor.execute(THESE_KEYS)
             statement = self._statement(relation, plan.served[relation.name], condition)
             _, differing = cursor.execute(statement, {"keys": keys}).fetchone() or (0, [])
             if repair and differing:

@@ -12,6 +12,7 @@ from projector.declare.projections import Projections, reads
 from projector.declare.sql import plain, quoted, substitute
 from projector.declare.view import Relation
 from projector.store.names import generation_name, generation_table
+from projector.store.tables import metadata as engine
 
 
 def relation_digests(projections: Projections) -> dict[str, str]:
@@ -34,9 +35,9 @@ def relation_digests(projections: Projections) -> dict[str, str]:
 
 
 def declarations_digest(projections: Projections) -> str:
-    """One digest of all that the tables are made from: a process with another one must not write."""
-    tables = [str(CreateTable(t)) for e in projections.entities for t in entity_tables(e)]
-    return _digest(*tables, *relation_digests(projections).values())
+    """One digest of all that the tables are made from, the engine's own, too: a process with another must not write."""
+    tables = [*engine.sorted_tables, *(t for e in projections.entities for t in entity_tables(e))]
+    return _digest(*(str(CreateTable(t)) for t in tables), *relation_digests(projections).values())
 
 
 def entity_tables(entity: Entity[Any]) -> list[Table]:

@@ -3,7 +3,7 @@
 `search_fold(text)` and `search_words(text)` are functions in the group's schema, made anew by each `prejoin migrate`;
 they are immutable, so that an index can hold what they say. `vector` is the text search vector of a view's row: the
 words of all its searched fields, each with the *grade* of its field. It is an expression, kept nowhere but in the index
-of it: docs/decisions/0011-search-in-postgres.md.
+of it: docs/decisions/0013-search-in-postgres.md.
 """
 
 import hashlib

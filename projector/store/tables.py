@@ -109,10 +109,11 @@ search_dead_letters = Table(
 pending = Table(
     "pending",
     metadata,
-    Column("relation", Text, primary_key=True),
-    Column("generation", Integer, primary_key=True),
-    Column("key", Text(collation="C"), primary_key=True),
-    Column("parts", ARRAY(Text), comment="of the row that are to be refreshed; null: the whole"),
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("relation", Text, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("keys", ARRAY(Text), nullable=False, comment="as many as one transaction refreshes"),
+    Column("parts", ARRAY(Text), comment="of the rows that are to be refreshed; null: the whole"),
     comment="Keys still to be refreshed; they hold As-Of back.",
 )
 revisions = Sequence("revisions", metadata=metadata)
@@ -180,7 +181,8 @@ journal_records = Table(
 # SQL views that let the read role see counts, and nothing else, of tables that it must not read.
 STATUS_VIEWS = {
     "dead_letter_count": "SELECT count(*) AS dead_letters FROM dead_letters WHERE state = 'open'",
-    "pending_count": "SELECT relation, generation, count(*) AS pending FROM pending GROUP BY relation, generation",
+    "pending_count": "SELECT relation, generation, sum(cardinality(keys))::bigint AS pending FROM pending "
+    "GROUP BY relation, generation",
 }
 SEARCH_VIEWS = {
     "outbox_count": "SELECT relation, count(*) AS keys, min(since) AS since FROM outbox GROUP BY relation",

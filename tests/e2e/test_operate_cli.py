@@ -216,7 +216,7 @@ def test_status_without_a_broker_never_says_that_nothing_is_left(
 
 
 def test_status_exits_with_1_while_keys_are_pending(prejoin: Prejoin, there: dict[str, str], shop: World) -> None:
-    shop.execute("INSERT INTO pending VALUES ('order_overview', 1, 'o1')")
+    shop.execute("INSERT INTO pending (relation, generation, keys) VALUES ('order_overview', 1, '{o1}')")
     done = prejoin("status", "--json", **there)
     assert done.code == 1
     assert {v["view"]: v["pending"] for v in done.json["views"]}["order_overview"] == 1

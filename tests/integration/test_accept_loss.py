@@ -8,6 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from projector.ingest.broker import Broker
+from projector.ingest.ledger import Ledger
+from projector.ingest.losses import accept, find
+from projector.store.connect import connect
+from projector.store.locks import LOCK
 from tests.integration.running import Place, Running, places, terminate, until
 
 
@@ -92,6 +97,26 @@ async def test_a_log_that_was_cut_is_read_from_its_beginning(place):
     assert [said["what"] for said in worker.said("read_anew")] == [f"{place.topic}/0"]
 
 
+async def test_of_two_that_accept_a_loss_the_slower_leaves_alone_what_the_faster_has_applied(place):
+    await place.make_topic(1)
+    await started_and_stopped(place, 10)
+    await place.delete_topic()
+    await place.make_topic(1)
+    await place.notes(range(5, 20))
+    broker, ledger = Broker([place.brokers]), Ledger(place.database_url, place.name, "slower")
+    await broker.connect()
+    found = await find(ledger, broker, [place.topic])
+    await asyncio.gather(broker.close(), ledger.close())
+    faster = place.start("--accept-loss")
+    await place.has_told(20)
+    terminate(faster)
+    # as it stands until the first heartbeat behind the first batch
+    place.query("UPDATE positions SET topic_id = NULL RETURNING 1")
+    with connect(place.database_url, place.name) as connection:
+        accept(connection, place.name, found)
+    assert place.positions() == {(place.topic, 0): 15}
+
+
 async def test_a_supervised_worker_accepts_what_was_lost_at_its_first_start_only(place):
     await place.make_topic(1)
     await started_and_stopped(place, 10)
@@ -108,3 +133,17 @@ async def test_a_supervised_worker_accepts_what_was_lost_at_its_first_start_only
     assert code == 2
     assert "offsets 20 to 24 (5) are gone" in last
     assert len(losses(supervisor)) == 1
+
+
+async def test_a_supervisor_does_not_start_again_without_the_acceptance_that_was_not_to_be_had(place):
+    await place.make_topic(1)
+    await started_and_stopped(place, 10)
+    await place.notes(range(10, 30))
+    await place.delete_records({0: 25})
+    with connect(place.database_url, place.name) as holder:
+        holder.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        holder.execute(LOCK, {"group": place.name})
+        supervisor = place.start("--supervise", "--accept-loss")
+        code, last = await asyncio.to_thread(supervisor.ended, 60)
+    assert (code, "no loss was accepted" in last) == (2, True)
+    assert supervisor.said("restarting") == []

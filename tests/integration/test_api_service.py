@@ -44,7 +44,10 @@ async def test_status_tells_positions_lag_rows_and_dead_letters(shop: World, cli
     assert (views["fulfilment"]["rows"], views["product_sales"]["rows"]) == (3, 0)
     applied(shop, "payments", 0, 3)
     assert (await client.get("/v1/status")).json()["state"] == "live"
-    shop.execute("INSERT INTO pending VALUES ('order_overview', 1, 'o1'), ('order_overview', 7, 'of another')")
+    shop.execute(
+        "INSERT INTO pending (relation, generation, keys) "
+        "VALUES ('order_overview', 1, '{o1}'), ('order_overview', 7, '{of another}')"
+    )
     status = (await client.get("/v1/status")).json()
     assert status["state"] == "lagging"
     assert [v["pending"] for v in status["views"] if v["view"] == "order_overview"] == [1]

@@ -52,7 +52,7 @@ class History:
 
 
 def pending(shop: World) -> int:
-    return sum(n for _, n in shop.fetch("SELECT relation, count(*) FROM pending GROUP BY relation"))
+    return sum(n for (n,) in shop.fetch("SELECT pending FROM pending_count"))
 
 
 def drain(shop: World) -> list[int]:
@@ -146,8 +146,11 @@ def paid(number: int) -> CloudEvent:
 
 def parts(shop: World) -> dict[str, set[str] | None]:
     """What of each order waits; None is the whole row."""
-    found = shop.fetch("SELECT key, parts FROM pending WHERE relation = 'order_overview'")
-    return {key: None if waiting is None else set(waiting) for key, waiting in found}
+    found: dict[str, set[str] | None] = {}
+    for key, waiting in shop.fetch("SELECT unnest(keys), parts FROM pending WHERE relation = 'order_overview'"):
+        before = found.get(key, set())
+        found[key] = None if waiting is None or before is None else {*before, *waiting}
+    return found
 
 
 def test_parts_of_a_row_that_wait_add_up(shop: World) -> None:

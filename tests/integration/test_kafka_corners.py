@@ -67,10 +67,12 @@ async def test_a_compacted_topic_is_read_over_its_holes_to_a_lag_of_none(place):
         offsets = await stored_offsets(place, 61)
         return offsets if len(offsets) < 61 else []
 
-    left = await until(holes, 100)
+    before = await until(holes, 100)
     worker = place.start()
     await no_lag(place, 61, 60)
-    assert place.told() == dict.fromkeys(left, 1)
+    told = place.told()
+    assert set(await stored_offsets(place, 61)) <= set(told) <= set(before)  # the cleaner may still be at it
+    assert set(told.values()) == {1}
     assert worker.said("refused") == []
 
 

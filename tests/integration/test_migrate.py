@@ -1,6 +1,7 @@
 """`migrate`: from nothing, from an older release, from other declarations; always whole or not at all."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from decimal import Decimal
 from typing import Any
 
@@ -8,7 +9,7 @@ import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import func, select
+from sqlalchemy import MetaData, func, select
 
 from projector.apply.applier import Applier
 from projector.declare import Entity, State, String, View
@@ -135,7 +136,7 @@ def test_another_version_alone_builds_a_view_anew(world: World) -> None:
 
 
 def test_what_waits_for_a_generation_that_is_replaced_is_forgotten_with_it(world: World) -> None:
-    world.execute("INSERT INTO pending VALUES ('book_list', 1, 'b1')")
+    world.execute("INSERT INTO pending (relation, generation, keys) VALUES ('book_list', 1, '{b1}')")
     become(world, listing("book_id", "title"))
     assert world.fetch("SELECT * FROM pending") == []
     assert world.applier.drain() == 0
@@ -334,3 +335,13 @@ def test_a_database_of_a_newer_release_is_told_in_one_line(world: World) -> None
     world.execute("UPDATE migrations SET version_num = '9999'")
     with pytest.raises(OutOfDate, match="9999"):
         migrate(world.url, None, world.group, shelf())
+
+
+def test_a_process_whose_engine_has_other_tables_does_not_write(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    become(world, shelf())
+    another = MetaData()
+    for table in metadata.sorted_tables[1:]:
+        table.to_metadata(another)
+    monkeypatch.setattr("projector.store.definitions.engine", another)
+    with closing(Applier(world.url, world.group, shelf())) as applier, pytest.raises(OutOfDate, match="migrate"):
+        applier.drain()

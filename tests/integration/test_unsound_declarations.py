@@ -60,9 +60,9 @@ def test_a_fold_that_returns_no_sound_state_stops_with_the_record_named(
 
 def test_pending_keys_of_a_generation_that_is_not_served_are_left(database_url: str) -> None:
     with closing(_World(database_url, shelf())) as world:
-        world.execute("INSERT INTO pending VALUES ('book_list', 9, 'x')")
+        world.execute("INSERT INTO pending (relation, generation, keys) VALUES ('book_list', 9, '{x}')")
         assert world.applier.drain() == 0
-        assert world.fetch("SELECT key FROM pending") == [("x",)]
+        assert world.fetch("SELECT keys FROM pending") == [(["x"],)]
 
 
 class _World(World):

@@ -1,11 +1,10 @@
-"""What the measurements lean on: aims, the table, the orders of events, rates by windows."""
+"""What the measurements lean on: aims, the table, the orders of events."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from bench.endurance import rates
 from bench.results import END, START, Result, table, write_into
 from bench.shop_now import follow_up, order
 from bench.streams import Shop
@@ -44,8 +43,3 @@ def test_phased_has_a_topic_a_phase_and_first_events_before_second_ones() -> Non
         {"orders"}, {"payments"}, {"inventory"}, {"shipping"},
     ]  # fmt: skip
     assert phases[1] == [told["a"][1], told["b"][1], told["a"][3], told["b"][3]]
-
-
-def test_rates_are_told_by_windows_of_events() -> None:
-    looks = [(0.0, 0, 1.0), (1.0, 60, 1.0), (2.0, 120, 1.0), (3.0, 180, 1.0), (6.0, 240, 1.0)]
-    assert rates(looks, 100) == [60.0, 30.0]

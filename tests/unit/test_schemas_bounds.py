@@ -1,5 +1,6 @@
 """Every bound of the public contract's section on events, on both sides."""
 
+import tracemalloc
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -9,6 +10,7 @@ from pydantic import ValidationError
 
 from schemas import catalog, registry, shipping
 from schemas.orders import OrderPlaced
+from schemas.rfc3339 import parse_time
 from tests.unit.events import data_of, decoded, example, refused_data
 
 REGISTERED, ADDED, PLACED = "customers.CustomerRegistered", "catalog.ProductAdded", "orders.OrderPlaced.v2"
@@ -307,6 +309,15 @@ def test_a_time_is_rfc_3339_with_a_zone_kept_to_the_microsecond_in_utc(wire_type
         assert (time, time.tzinfo) == (expected, UTC), sent
     for bad in BAD_TIMES:
         assert_invalid(wire_type, field, bad)
+
+
+def test_a_time_of_a_million_digits_is_read_and_not_kept() -> None:
+    tracemalloc.start()
+    for n in range(10):
+        assert parse_time(f"2026-01-01T00:00:00.{n}{'1' * 1_000_000}Z").microsecond // 100_000 == n
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 1_000_000
 
 
 @pytest.mark.parametrize(("wire_type", "field"), [(REGISTERED, "segment"), (ADDED, "brand")])

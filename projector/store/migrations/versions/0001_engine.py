@@ -4,7 +4,6 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-from projector.store.tables import STATUS_VIEWS
 
 revision = "0001"
 down_revision = None
@@ -169,5 +168,10 @@ def upgrade() -> None:
         op.execute(
             f"ALTER TABLE {queue} SET (autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 1000)"
         )
-    for name, query in STATUS_VIEWS.items():
-        op.execute(f"CREATE VIEW {name} AS {query}")
+    op.execute(
+        "CREATE VIEW dead_letter_count AS SELECT count(*) AS dead_letters FROM dead_letters WHERE state = 'open'"
+    )
+    op.execute(
+        "CREATE VIEW pending_count AS SELECT relation, generation, count(*) AS pending FROM pending "
+        "GROUP BY relation, generation"
+    )
