@@ -18,8 +18,8 @@ from sqlalchemy import String
 from projector.declare.search import Search, plain_fields
 from projector.declare.view import View
 from projector.search.sortable import LONGEST, REMEMBERED, Sortable, sorter
-from projector.search.text import fold, words
 from projector.store.names import generation_name
+from projector.text import fold, words
 
 # The one document that is no row: what the index holds, `{"state": {"is": "true", "as_of": …, "positions": {…}}}`.
 # Not a key: ids have no space.

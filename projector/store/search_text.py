@@ -1,4 +1,4 @@
-"""Words in Postgres: the search backend where there is no Elasticsearch, folded as `projector/search/text.py` folds.
+"""Words in Postgres: the search backend where there is no Elasticsearch, folded as `projector/text.py` folds.
 
 `search_fold(text)` and `search_words(text)` are functions in the group's schema, made anew by each `prejoin migrate`;
 they are immutable, so that an index can hold what they say. `vector` is the text search vector of a view's row: the
@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from projector.declare.search import Search
 from projector.declare.sql import quoted
 from projector.declare.view import View
-from projector.search.text import MARKS, PLAIN
 from projector.store.names import generation_name
+from projector.text import MARKS, PLAIN
 
 GRADES = "ABCD"
 """The weights that Postgres tells apart."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from html import escape
 from typing import Any
 
-from projector.search.text import fold
+from projector.text import fold
 from read_api.search.words import Phrase, Query, Word
 
 LONGEST = 200  # characters of a fragment; more of a value is left out

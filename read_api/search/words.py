@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from projector.search.text import fold, words
+from projector.text import fold, words
 
 MAX_LENGTH, MAX_WORDS, MAX_WORD = 256, 12, 64
 FORGIVING = range(5, 21)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from projector.search.text import fold, words
 from projector.store.migrate import migrate
 from projector.store.search_text import LEXEME
+from projector.text import fold, words
 from tests.world import World
 
 # Characters that one of the two tables of Unicode, Python's or Postgres', does not know yet, are left out. The parser

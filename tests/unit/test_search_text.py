@@ -5,7 +5,7 @@ import unicodedata
 
 import pytest
 
-from projector.search.text import MARKS, fold, words
+from projector.text import MARKS, fold, words
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from projector.search.text import words
+from projector.text import words
 from read_api.search.breaker import Breaker
 from read_api.search.highlights import LONGEST, highlights
 from read_api.search.words import Phrase, Query, QueryError, Word, one_typo, read_query
