@@ -1,7 +1,7 @@
 """The application: one list and one row for each served view, and what tells how the service is."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -13,7 +13,7 @@ from starlette.types import Scope
 from projector.declare.projections import load
 from projector.settings import Settings, read_settings
 from read_api.boundary import Boundary
-from read_api.database import Database
+from read_api.database import SEARCHES, Database
 from read_api.docs import docs_page
 from read_api.freshness import Waiters
 from read_api.health import AskEnds, Health
@@ -41,19 +41,23 @@ def create_app(settings: Settings | None = None, ends: AskEnds | None = None) ->
     settings = settings or read_settings()
     projections = load(settings.projections)
     database = Database(settings.reader_url, settings.group)
+    searches = Database(settings.reader_url, settings.group, SEARCHES)
     waiters = Waiters(database)
-
     reader = Reader(database, waiters)
     elastic = Elastic(settings.search_urls) if settings.elasticsearch_url else None
-    backends = Backends(database, Postgres(reader), elastic, settings.group)
+    metrics = Metrics(database)
+    backends = Backends(database, Postgres(Reader(searches, waiters)), elastic, settings.group, metrics.searched)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        async with database.running(), backends.elastic.running() if backends.elastic else nullcontext():
+        async with AsyncExitStack() as running:
+            await running.enter_async_context(database.running())
+            await running.enter_async_context(searches.running())
+            if elastic:
+                await running.enter_async_context(elastic.running())
             yield
             await waiters.close()
 
-    metrics = Metrics(database)
     app = FastAPI(title="Prejoin", lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.exception_handler(Problem)(on_problem)
     app.exception_handler(HTTPException)(on_http_exception)

@@ -33,6 +33,7 @@ class Backends(NamedTuple):
     postgres: Postgres
     elastic: Elastic | None
     group: str
+    searched: Callable[[str, str, bool], None]  # hears the view, what answered, and whether that was degraded
 
 
 def search_handler(resource: Resource, backends: Backends) -> Handler:
@@ -48,7 +49,9 @@ def search_handler(resource: Resource, backends: Backends) -> Handler:
             backend = "elasticsearch" if found else backend
         if found is None:
             found = await backends.postgres.search(search, wanted)
-        body = answer(search, found, backend, degraded=bool(backends.elastic) and backend == "postgres")
+        degraded = bool(backends.elastic) and backend == "postgres"
+        backends.searched(resource.name, backend, degraded)
+        body = answer(search, found, backend, degraded)
         headers = {"Cache-Control": "no-cache", **found.freshness.headers(), **wanted.headers()}
         return Response(body, 200, headers, media_type="application/json")
 

@@ -18,6 +18,7 @@ from read_api.resource import Resource
 from read_api.search import breaker, elastic
 from read_api.search.parameters import read_search
 from tests.api import running, settings_of
+from tests.integration.in_front import in_front
 from tests.integration.searching import PLACED, Searched, order, searched
 from tests.world import World, clear
 
@@ -108,6 +109,26 @@ async def test_without_elasticsearch_postgres_answers_within_a_second_and_then_a
         await asyncio.sleep(2.0)
         await asyncio.gather(*(client.get(indexed.path, params={"q": "red"}) for _ in range(5)))
         assert len(came) == asked + 1  # one looked whether it is back
+
+
+@pytest.mark.parametrize(("status", "asked_again"), [("429", 1), ("503", 1), ("400", 2), ("404", 2)])
+async def test_what_elasticsearch_refuses_postgres_answers(
+    indexed: Searched, elasticsearch_url: str, read_database_url: str, status: str, asked_again: int
+) -> None:
+    """One that is busy is left alone for some seconds; one that refuses this search may answer the next."""
+    came: list[str] = []
+
+    def fault(path: str, _body: bytes) -> str:
+        if path.endswith("/_msearch"):
+            came.append(path)
+            return status
+        return ""
+
+    async with in_front(elasticsearch_url, fault) as url, asking(indexed.shop, read_database_url, url) as client:
+        for _ in range(2):
+            answer = await client.get(indexed.path, params={"q": "red"})
+            assert (told(answer), len(keys(answer))) == ((200, "postgres", True), 6)
+    assert len(came) == asked_again
 
 
 async def test_elasticsearch_that_is_back_is_asked_again(

@@ -334,6 +334,18 @@ async def test_bad_input_is_told_by_its_parameter(
     assert detail in error["detail"]
 
 
+async def test_the_most_that_can_be_asked_is_answered(orders: Searched) -> None:
+    longest = [f"{letter * 19}x" for letter in "abcdefghijkl"]
+    await orders.given(order("o1", *longest[:6], customer_name=" ".join(longest[6:])), order("o2", "red"))
+    words = " ".join(f"{word[:-1]}y" for word in longest)  # a typo in each
+    found = await orders.find(
+        words, facets="status,payment_status,shipment_status,customer_country,customer_segment,currency,lines.category",
+        limit="200", sort="-total,carrier,placed_at", status=",".join(["pending", *map(str, range(199))]),
+        **{"carrier[null]": "true", "lines.product_name": ",".join([longest[0], *map(str, range(199))])},
+    )  # fmt: skip
+    assert [hit["row"]["order_id"] for hit in found["data"]] == ["o1"]
+
+
 async def test_what_looks_like_query_syntax_is_words(orders: Searched) -> None:
     await orders.given(order("o1", "red"), order("o2", "or"))
     for q in SYNTAX:

@@ -10,7 +10,9 @@ from elasticsearch import ConflictError
 from sqlalchemy import select
 
 from projector.declare import Entity, Search, View
+from projector.search.client import connect
 from projector.search.document import STATE_ID
+from tests.integration.in_front import in_front
 from tests.integration.running import until
 from tests.model.histories import CloudEvent, cloud_event, partitioned, random_stream
 from tests.search import Searched, searched
@@ -201,6 +203,64 @@ async def test_a_refused_document_is_a_dead_letter_and_the_rest_goes_on(bookshel
         assert told == key
         assert "action_request_validation_exception" in reason
         assert (long_id,) in await books.rows("long_books")
+
+
+async def test_one_document_that_is_refused_is_told_with_its_reason_and_mended_by_its_next_change(
+    bookshelf: World, books: Searched
+) -> None:
+    view = books.view("long_books")
+    bookshelf.given([book("b1", title="2026-01-01", pages=500)])
+    async with books.indexing():
+        await books.settle()
+    index, mapping = books.index(view), books.document(view).mapping
+    mapping["properties"]["is"]["properties"]["title"] = {"type": "date"}  # as if somebody had made it so
+    await books.client.indices.delete(index=index)
+    await books.client.indices.create(index=index, mappings=mapping, aliases={f"{index}_w": {}})
+    async with books.indexing():
+        bookshelf.given([book(f"b{n}", title="2026-01-02" if n % 2 else f"Title {n}", pages=500) for n in range(20)])
+        await books.settle()
+        assert len(await books.rows("long_books")) == 10
+        letters = bookshelf.fetch("SELECT key, reason FROM search_dead_letters ORDER BY key")
+        assert [key for key, _ in letters] == sorted(f"b{n}" for n in range(0, 20, 2))
+        assert all("failed to parse field [is.title] of type [date]" in reason for _, reason in letters)
+        refused = ("prejoin_search_documents_total", {"view": "long_books", "outcome": "refused"})
+        assert books.metrics.registry.get_sample_value(*refused) == 10
+        bookshelf.given([book("b2", title="2026-02-02", pages=500)])
+        await books.settle()
+        assert len(await books.rows("long_books")) == 11
+        assert bookshelf.fetch("SELECT count(*) FROM search_dead_letters") == [(9,)]
+
+
+async def test_what_is_busy_is_asked_again_and_an_answer_that_was_lost_is_no_loss(
+    bookshelf: World, books: Searched
+) -> None:
+    wrong = ["429", "", "503", "", "busy", "", "lost", "", "504", "", "busy", "", "lost"]
+
+    def fault(path: str, body: bytes) -> str:
+        has_documents = path.endswith("/_bulk") and body.count(b"\n") > 3  # not only what the index holds
+        return wrong.pop(0) if has_documents and wrong else ""
+
+    async with in_front(books.url, fault) as url, connect([url]) as client:
+        work = asyncio.create_task(books.indexers(client)[0].run())
+        try:
+            for n in range(8):
+                bookshelf.given([book(f"b{m}", title=f"Title {n}", pages=5 if m % 5 == n else 500) for m in range(100)])
+                await books.settle()
+            await until(lambda: not wrong)
+            await books.settle()
+            await books.equals_postgres()
+        finally:
+            work.cancel()
+            with suppress(asyncio.CancelledError):
+                await work
+    again = {
+        reason: books.metrics.registry.get_sample_value(
+            "prejoin_search_retries_total", {"view": "long_books", "reason": reason}
+        )
+        for reason in ("429", "503", "504", "Again", "ConnectionError")
+    }
+    assert again == {"429": 1, "503": 1, "504": 1, "Again": 2, "ConnectionError": 2}
+    assert bookshelf.fetch("SELECT count(*) FROM search_dead_letters") == [(0,)]
 
 
 async def test_postgres_restored_to_an_earlier_state_makes_another_index(bookshelf: World, books: Searched) -> None:
