@@ -106,7 +106,16 @@ _STATUS: Schema = {
             "properties": {
                 "view": {"type": "string"}, "generation": {"type": ["integer", "null"]},
                 "state": {"enum": ["live", "lagging", "stuck", "stopped", "building", "paused"]},
-                "rows": {"type": ["integer", "null"]}, "pending": {"type": "integer"}, "search": {"type": "null"},
+                "rows": {"type": ["integer", "null"]}, "pending": {"type": "integer"},
+                "search": {
+                    "type": ["object", "null"],
+                    "properties": {
+                        "backend": {"enum": ["elasticsearch", "postgres"]},
+                        "outbox": {"type": "integer", "description": "Keys that the index has yet to see."},
+                        "refused": {"type": "integer", "description": "Rows whose document Elasticsearch refused."},
+                        "as_of": {"type": ["string", "null"], "format": "date-time"},
+                    },
+                },
             },
         }},
         "dead_letters": {"type": "integer"},

@@ -124,6 +124,7 @@ class _Demo:
         note(f"{documents:,} documents in the search index, {lag:.1f} s behind the views at the end")
         if not once:
             note(f'try: curl "{self._api}/v1/orders?status=pending&sort=-placed_at&limit=3"')
+            note(f'or: curl "{self._api}/v1/orders/search?q=maria+wagner&facets=status&limit=3"')
         drifted = any(v.different for v in found) or any(v.different for v in indexes)
         if not once and not drifted:
             note(f"{rate:g} new events a second are on their way; press Ctrl-C to stop")

@@ -214,11 +214,11 @@ def _print_status(told: dict[str, Any]) -> None:
 
     lag = "" if told["lag_seconds"] is None else f" ({told['lag_seconds']:,.1f} s ago)"
     report(f"{told['state']}, as of {told['as_of'] or 'never'}{lag}; {told['dead_letters']:,} dead letters")
-    views = Table("view", "state", "rows", "pending", "search", "to be sent", "search as of")
+    views = Table("view", "state", "rows", "pending", "search", "to be sent", "refused", "search as of")
     for v in told["views"]:
         search = v["search"] or {}
-        sent = (search["backend"], f"{search['outbox']:,}", search["as_of"] or "–") if search else ("–", "–", "–")
-        views.add_row(v["view"], v["state"], _known(v["rows"]), f"{v['pending']:,}", *sent)
+        sent = [search.get("backend", "–"), *(_known(search.get(name)) for name in ("outbox", "refused"))]
+        views.add_row(v["view"], v["state"], _known(v["rows"]), f"{v['pending']:,}", *sent, search.get("as_of") or "–")
     partitions = Table("partition", "position", "end", "lag")
     for p in told["partitions"]:
         name = f"{p['topic']}/{p['partition']}"

@@ -29,9 +29,11 @@ SELECT json_build_object(
     FROM positions FULL JOIN ends USING (topic, partition)),
   'views', (SELECT coalesce(json_object_agg(relation, json_build_object(
       'generation', s.generation, 'state', g.state, 'pending', coalesce(pending, 0), 'search', s.search,
-      'outbox', coalesce(keys, 0), 'search_as_of', btrim(to_json(timezone('UTC', i.as_of))::text, '"') || 'Z')), '{}')
+      'outbox', coalesce(keys, 0), 'refused', coalesce(r.dead_letters, 0),
+      'search_as_of', btrim(to_json(timezone('UTC', i.as_of))::text, '"') || 'Z')), '{}')
     FROM served AS s JOIN generations AS g USING (relation, generation)
     LEFT JOIN pending_count USING (relation, generation) LEFT JOIN outbox_count USING (relation)
+    LEFT JOIN search_dead_letter_count AS r USING (relation)
     LEFT JOIN search_generations AS i USING (relation, generation, search)),
   'dead_letters', (SELECT dead_letters FROM dead_letter_count))
 """
@@ -104,9 +106,13 @@ def _view(relation: Relation, state: str, summary: Mapping[str, Any], rows: Mapp
 
 
 def _search(copy: Mapping[str, Any]) -> dict[str, Any]:
-    """Who answers searches, how many keys the index has yet to see, and what it holds."""
-    backend = "postgres" if copy.get("search") is None else "elasticsearch"
-    return {"backend": backend, "outbox": copy.get("outbox", 0), "as_of": copy.get("search_as_of")}
+    """Who answers searches, how many keys the index has yet to see, how many it refused, and what it holds."""
+    return {
+        "backend": "postgres" if copy.get("search") is None else "elasticsearch",
+        "outbox": copy.get("outbox", 0),
+        "refused": copy.get("refused", 0),
+        "as_of": copy.get("search_as_of"),
+    }
 
 
 def _rows_of(projections: Projections, relation: Relation) -> Relation:

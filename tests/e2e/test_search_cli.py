@@ -39,7 +39,7 @@ def search_of(status: "subprocess.CompletedProcess[str]") -> dict[str, Any]:
 async def test_from_no_index_to_one_built_anew(index: Searched) -> None:
     History(index.world).tell(registered("c1", "Ann"), placed(1), placed(2))
     told = search_of(prejoin(index, "status", "--json"))
-    assert told["order_overview"] == {"backend": "postgres", "outbox": 0, "as_of": None}
+    assert told["order_overview"] == {"backend": "postgres", "outbox": 0, "refused": 0, "as_of": None}
     assert told["product_sales"] is None
     first = prejoin(index, "verify", "order_overview", "--json")
     assert (first.returncode, json.loads(first.stdout)["views"][0]["search"]) == (0, None)
@@ -52,6 +52,8 @@ async def test_from_no_index_to_one_built_anew(index: Searched) -> None:
     await index.equals_postgres()
     told = search_of(prejoin(index, "status", "--json"))
     assert (told["order_overview"]["backend"], told["order_overview"]["outbox"]) == ("elasticsearch", 0)
+    index.world.execute("INSERT INTO search_dead_letters VALUES ('order_overview', 'o1', 1, 'refused')")
+    assert search_of(prejoin(index, "status", "--json"))["order_overview"]["refused"] == 1
 
     await index.client.delete(index=names["order_overview"], id="o1")
     drift = prejoin(index, "verify", "--all", "--json")
