@@ -28,6 +28,7 @@ from projector.store.names import generation_name
 _OPEN = """
 SELECT (SELECT declarations FROM projection_group),
        (SELECT coalesce(jsonb_object_agg(relation, generation), '{}') FROM served),
+       (SELECT coalesce(jsonb_object_agg(relation, generation), '{}') FROM generations WHERE state = 'building'),
        EXISTS (SELECT FROM journals),
        ARRAY(SELECT DISTINCT relation FROM search_generations WHERE state <> 'gone'),
        set_config('plan_cache_mode', 'force_generic_plan', true)  -- see `write.FEW`
@@ -121,18 +122,20 @@ class Applier:
 
     def _open(self, cursor: psycopg.Cursor[Any]) -> tuple[Plan, bool]:
         try:
-            opened: tuple[Any, ...] = cursor.execute(_OPEN).fetchone() or (None, {}, False, [], "")
+            opened: tuple[Any, ...] = cursor.execute(_OPEN).fetchone() or (None, {}, {}, False, [], "")
         except psycopg.errors.UndefinedTable:
             raise NotMigrated(self._group) from None
-        digest, served, any_journal, searched, _ = opened
+        digest, served, building, any_journal, searched, _ = opened
         if digest != self._digest:
             raise OutOfDate(
                 "the database was made from other declarations than this process has: run `prejoin migrate` with the "
                 "newer release, and stop what runs an older one"
             )
-        if self._plan is None or self._plan.served != served:
-            self._plan = Plan(self._projections, served)
-        self._plan.searched = frozenset(searched)
+        if self._plan is None or (self._plan.served, self._plan.building) != (served, building):
+            self._plan = Plan(self._projections, served, building)
+        for plan in (self._plan, self._plan.built):
+            if plan is not None:
+                plan.searched = frozenset(searched)
         return self._plan, any_journal
 
     def _load(self, cursor: psycopg.Cursor[Any], incoming: Iterable[Incoming], any_journal: bool) -> Aggregates:

@@ -4,7 +4,7 @@ import importlib
 import pkgutil
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -62,6 +62,14 @@ class Projections:
     def rollups(self) -> list[Rollup]:
         """The rollups."""
         return [r for r in self.relations if isinstance(r, Rollup)]
+
+    def connected(self, chosen: Collection[Relation]) -> list[Relation]:
+        """The relations given and all that they read or are read by, over any number of steps, in dependency order."""
+        found = {r.name for r in chosen}
+        links = [(r.name, over.name) for r in self.relations for over in self.relations if over.table in reads(r)]
+        while more := {name for link in links if found & set(link) for name in link} - found:
+            found |= more
+        return [r for r in self.relations if r.name in found]
 
     def relation(self, name: str) -> Relation:
         """The view or rollup of that name; raises DeclarationError with the names there are."""

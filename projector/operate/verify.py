@@ -156,7 +156,7 @@ class Verifier:
         """
         keys, condition = _first_keys(differing)
         with self._applier.transaction() as (cursor, plan, _):
-            while plan.drain(cursor):
+            while plan.drain(cursor) is not None:
                 pass
             cursor.execute(THESE_KEYS)
             statement = self._statement(relation, plan.served[relation.name], condition)

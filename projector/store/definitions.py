@@ -71,9 +71,26 @@ def table_ddl(table: Table, schema: str) -> str:
     return f"{plain(CreateTable(placed)).strip()} WITH (fillfactor = {FILLFACTOR})"
 
 
+def generation_ddl(projections: Projections, relation: Relation, generations: Mapping[str, int], schema: str) -> str:
+    """CREATE TABLE of one generation; of a virtual view CREATE VIEW over that of the one it computes over."""
+    generation = generations[relation.name]
+    if relation.stored:
+        return table_ddl(generation_table(relation, generation), schema)
+    query = plain(served_query(projections, relation, generations))
+    return f"CREATE VIEW {quoted(schema)}.{quoted(generation_name(relation.name, generation))} AS {query}"
+
+
 def index_ddl(index: Index) -> str:
     """CREATE INDEX of a declared index."""
     return plain(CreateIndex(index)).strip()
+
+
+def indexes(projections: Projections, relation: Relation, generations: Mapping[str, int]) -> dict[str, str]:
+    """Index name → DDL of what is declared for one generation of a relation."""
+    if relation.stored:
+        return relation_indexes(relation, generations[relation.name], None)
+    over = next(r for r in projections.relations if r.table is relation.query.get_final_froms()[0])
+    return relation_indexes(relation, generations[relation.name], (over, generations[over.name]))
 
 
 def relation_indexes(relation: Relation, generation: int, base: tuple[Relation, int] | None) -> dict[str, str]:

@@ -12,18 +12,21 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from projector.declare.projections import Projections
 from projector.declare.sql import plain, quoted
-from projector.declare.view import Relation, View, unsound_key
+from projector.declare.view import Relation, unsound_key
 from projector.errors import OutOfDate, PrejoinError
 from projector.store import definitions
 from projector.store.connect import engine, unreachable
 from projector.store.entity_tables import bring_along
 from projector.store.locks import LOCK
-from projector.store.names import generation_name, generation_table, schemas
+from projector.store.names import generation_name, schemas
 from projector.store.roles import grant_reading
 from projector.store.search_text import functions
 from projector.store.search_text import index_ddl as words_index
 
 POSTGRES = 18
+_LAST = text("SELECT relation, max(generation) FROM generations GROUP BY relation")
+_ALL = text("SELECT generation FROM generations WHERE relation = :r ORDER BY generation DESC")
+_NOT_BUILDING = text("DELETE FROM rebuilds WHERE relation = :r")
 _BUILT = text("INSERT INTO generations (relation, generation, version, digest, state) VALUES (:r, :g, :v, :d, 'live')")
 _SERVE = text(
     "INSERT INTO served VALUES (:r, :g, NULL) "
@@ -39,7 +42,9 @@ _NOT_SEARCHED = [
     text("UPDATE served SET search = NULL WHERE relation = :r"),
 ]
 _SEARCHED = text("SELECT DISTINCT relation FROM search_generations ORDER BY relation")
-_INDEXES = text("SELECT indexname FROM pg_indexes WHERE schemaname = :schema AND indexname LIKE 'ix\\_%'")
+_INDEXES = text(
+    "SELECT indexname FROM pg_indexes WHERE schemaname = :schema AND indexname LIKE 'ix\\_%' AND tablename = ANY(:served)"
+)
 _KIND = text("SELECT relkind FROM pg_class WHERE oid = to_regclass(:t)")
 
 
@@ -142,20 +147,21 @@ class _Migration:
             text("SELECT relation, generation, digest FROM served JOIN generations USING (relation, generation)")
         ).all()
         before = {r.relation: (r.generation, r.digest) for r in rows}
+        last = {r.relation: r.max for r in self.connection.execute(_LAST)}
         served: dict[str, int] = {}
         for relation in self.projections.relations:
             generation, digest = before.get(relation.name, (0, ""))
             served[relation.name] = generation
             if digest != digests[relation.name]:
-                served[relation.name] = generation + 1
+                served[relation.name] = last.get(relation.name, 0) + 1
                 self._build(relation, served, digests[relation.name])
         for name in reversed(list(before)):
             if name not in served:
-                self._drop(name, before[name][0])
+                self._drop(name, None)
                 self.connection.execute(_UNSERVE, {"r": name})
                 self.done.append(f"drop {name}, which is no longer declared")
             elif before[name][0] != served[name]:
-                self._drop(name, before[name][0])
+                self._drop(name, served[name])
         self._indexes(served)
         return served
 
@@ -176,10 +182,8 @@ class _Migration:
         name = generation_name(relation.name, generation)
         query = plain(definitions.served_query(self.projections, relation, served))
         full = f"{quoted(schemas(self.group)[2])}.{quoted(name)}"
-        if isinstance(relation, View) and relation.virtual:
-            self._sql(f"CREATE VIEW {full} AS {query}")
-        else:
-            self._sql(definitions.table_ddl(generation_table(relation, generation), schemas(self.group)[2]))
+        self._sql(definitions.generation_ddl(self.projections, relation, served, schemas(self.group)[2]))
+        if relation.stored:
             columns = ", ".join(quoted(c.name) for c in relation.table.c)
             try:
                 self._sql(f"INSERT INTO {full} ({columns}) {query}")
@@ -195,25 +199,27 @@ class _Migration:
         """Make the declared indexes, and drop those that were declared before: each costs every write."""
         wanted: dict[str, str] = {}
         for relation in self.projections.relations:
-            base = None
-            if isinstance(relation, View) and relation.virtual:
-                over = next(r for r in self.projections.relations if r.table is relation.query.get_final_froms()[0])
-                base = (over, served[over.name])
-            wanted |= definitions.relation_indexes(relation, served[relation.name], base)
+            wanted |= definitions.indexes(self.projections, relation, served)
         for view in self.projections.searched if self.word_indexes else ():
             wanted |= words_index(view, served[view.name], functions())
         schema = schemas(self.group)[2]
-        there = set(self.connection.execute(_INDEXES, {"schema": schema}).scalars())
+        tables = [generation_name(name, generation) for name, generation in served.items()]
+        there = set(self.connection.execute(_INDEXES, {"schema": schema, "served": tables}).scalars())
         for name in sorted(there - wanted.keys()):
             self._sql(f"DROP INDEX {quoted(schema)}.{quoted(name)}")
             self.done.append(f"drop index {name}")
         for name in sorted(wanted.keys() - there):
             self._sql(wanted[name])
 
-    def _drop(self, name: str, generation: int) -> None:
-        table = quoted(generation_name(name, generation))
-        kind = self.connection.execute(_KIND, {"t": table}).scalar()  # what it is, not what is declared now
-        self._sql(f"DROP {'VIEW' if kind == 'v' else 'TABLE'} IF EXISTS {table} CASCADE")
-        self.connection.execute(_DROPPED, {"r": name, "g": generation})
-        self.connection.execute(_NOT_PENDING, {"r": name, "g": generation})
+    def _drop(self, name: str, but: int | None) -> None:
+        """Drop the generations of a relation, those kept and those being built, too, but for one."""
+        for generation in self.connection.execute(_ALL, {"r": name}).scalars().all():
+            if generation == but:
+                continue
+            table = quoted(generation_name(name, generation))
+            kind = self.connection.execute(_KIND, {"t": table}).scalar()  # what it is, not what is declared now
+            self._sql(f"DROP {'VIEW' if kind == 'v' else 'TABLE'} IF EXISTS {table} CASCADE")
+            self.connection.execute(_DROPPED, {"r": name, "g": generation})
+            self.connection.execute(_NOT_PENDING, {"r": name, "g": generation})
+        self.connection.execute(_NOT_BUILDING, {"r": name})
         self._end_search(name)  # an indexer begins anew with what is served then

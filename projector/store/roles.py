@@ -7,6 +7,7 @@ from psycopg import sql
 from sqlalchemy import Connection
 
 from projector.declare.projections import Projections
+from projector.declare.view import Relation
 from projector.errors import PrejoinError
 from projector.store.names import generation_name, schemas
 from projector.store.tables import READABLE
@@ -32,8 +33,24 @@ def grant_reading(
         raise PrejoinError(f"PREJOIN_READ_DATABASE_URL names {role}, the writer: give the API a role of its own")
     done = _ensure_role(driver, role, password)
     _refuse_temporary_tables(driver)
-    _grant(driver, role, group, projections, served)
+    engine, _, views = schemas(group)
+    for schema in (engine, views):
+        driver.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), sql.Identifier(role)))
+    for name in READABLE:
+        table = sql.Identifier(engine, name)
+        driver.execute(sql.SQL("GRANT SELECT ON {} TO {}").format(table, sql.Identifier(role)))
+    for relation in projections.served:
+        let_read(driver, role, group, relation, served[relation.name])
     return done
+
+
+def let_read(
+    driver: psycopg.Connection[tuple[object, ...]], role: str, group: str, relation: Relation, generation: int
+) -> None:
+    """Let the role read what is served of one generation."""
+    table = sql.Identifier(schemas(group)[2], generation_name(relation.name, generation))
+    columns = sql.SQL(", ").join(sql.Identifier(c.name) for c in relation.columns)
+    driver.execute(sql.SQL("GRANT SELECT ({}) ON {} TO {}").format(columns, table, sql.Identifier(role)))
 
 
 def _ensure_role(driver: psycopg.Connection[tuple[object, ...]], role: str, password: str) -> list[str]:
@@ -64,22 +81,3 @@ def _refuse_temporary_tables(driver: psycopg.Connection[tuple[object, ...]]) -> 
     ).fetchone()
     if row is not None:
         driver.execute(sql.SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC").format(sql.Identifier(str(row[0]))))
-
-
-def _grant(
-    driver: psycopg.Connection[tuple[object, ...]],
-    role: str,
-    group: str,
-    projections: Projections,
-    served: dict[str, int],
-) -> None:
-    engine, _, views = schemas(group)
-    reader = sql.Identifier(role)
-    for schema in (engine, views):
-        driver.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), reader))
-    for name in READABLE:
-        driver.execute(sql.SQL("GRANT SELECT ON {} TO {}").format(sql.Identifier(engine, name), reader))
-    for relation in projections.served:
-        table = sql.Identifier(views, generation_name(relation.name, served[relation.name]))
-        columns = sql.SQL(", ").join(sql.Identifier(c.name) for c in relation.columns)
-        driver.execute(sql.SQL("GRANT SELECT ({}) ON {} TO {}").format(columns, table, reader))

@@ -63,7 +63,7 @@ generations = Table(
     Column("generation", Integer, primary_key=True),
     Column("version", Integer, nullable=False),
     Column("digest", Text, nullable=False, comment="of the definition it was built from"),
-    Column("state", Text, nullable=False, comment="live or building"),
+    Column("state", Text, nullable=False, comment="building, live, or kept: served before, as it was then"),
     Column("built_at", _at, nullable=False, server_default=func.now()),
 )
 served = Table(
@@ -115,6 +115,20 @@ pending = Table(
     Column("keys", ARRAY(Text), nullable=False, comment="as many as one transaction refreshes"),
     Column("parts", ARRAY(Text), comment="of the rows that are to be refreshed; null: the whole"),
     comment="Keys still to be refreshed; they hold As-Of back.",
+)
+rebuilds = Table(
+    "rebuilds",
+    metadata,
+    Column("relation", Text, primary_key=True),
+    Column("generation", Integer, nullable=False, comment="the one that is built"),
+    Column("phase", Text, nullable=False, comment="waiting, filling, indexing, draining or searching"),
+    Column("filled_to", Text, comment="while filling: the first key column's value that the last whole range ends with"),
+    Column("rows", BigInteger, nullable=False, server_default=text("0"), comment="that are filled in"),
+    Column("expected", BigInteger, comment="rows, as the generation before has them"),
+    Column("runner", Text, nullable=False, comment="host and process that work at it"),
+    Column("started_at", _at, nullable=False, server_default=func.now()),
+    Column("beat_at", _at, nullable=False, server_default=func.now()),
+    comment="Generations being built. Batches append what changes to `pending`; whoever rebuilds refreshes that.",
 )
 revisions = Sequence("revisions", metadata=metadata)
 changes = Table(
@@ -196,6 +210,7 @@ READABLE = (
     "generations",
     "served",
     "search_generations",
+    "rebuilds",
     *STATUS_VIEWS,
     *SEARCH_VIEWS,
 )

@@ -1,0 +1,302 @@
+"""`prejoin rebuild`: views made anew from the entities, beside those that are served, while events go on; then the switch.
+
+Under the group's lock the new generations are registered: from then on each batch marks in `pending` what it changes of
+them. They are filled range by range without the lock, get their indexes, and what was marked is refreshed, until little
+is left; the rest, and the switch, happen under the lock. So a row is either filled from a snapshot that has a change, or
+the change has marked it.
+
+What reads each other is rebuilt together: a generation reads generations of its own time.
+"""
+
+import os
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import psycopg
+
+from projector.apply.applier import Applier
+from projector.apply.plan import PORTION, Plan, compact
+from projector.apply.refresh import restricted
+from projector.declare.projections import Projections
+from projector.declare.sql import in_range, quoted, render, substitute, type_name
+from projector.declare.view import Relation, View, unsound_key
+from projector.errors import PrejoinError
+from projector.store import definitions
+from projector.store.connect import connect
+from projector.store.names import generation_name, generation_table, schemas
+from projector.store.roles import let_read
+from projector.store.search_text import functions
+from projector.store.search_text import index_ddl as words_index
+
+RANGE = 50_000  # rows filled in one transaction: what an interruption costs at most
+FEW = 1_000  # keys that may be left for the switch, which batches wait for
+
+# Of the session: whoever rebuilds a view has it, and a process that dies gives it back.
+_ALONE = "SELECT pg_try_advisory_lock(hashtextextended('prejoin rebuild:' || %(group)s || '/' || %(relation)s, 0))"
+_WHO = "SELECT runner, btrim(to_json(timezone('UTC', started_at))::text, '\"') || 'Z' FROM rebuilds WHERE relation = %s"
+_LEFT = """
+SELECT r.relation, r.generation, g.digest FROM rebuilds AS r JOIN generations AS g USING (relation, generation)
+WHERE relation = ANY(%s) AND state = 'building'
+"""
+_REGISTER = """
+WITH made AS (
+  INSERT INTO generations (relation, generation, version, digest, state)
+  SELECT %(relation)s, max(generation) + 1, %(version)s, %(digest)s, 'building' FROM generations
+  WHERE relation = %(relation)s RETURNING generation
+)
+INSERT INTO rebuilds (relation, generation, phase, expected, runner)
+SELECT %(relation)s, generation, 'waiting', %(expected)s, %(runner)s FROM made RETURNING generation
+"""
+_TAKEN_OVER = "UPDATE rebuilds SET runner = %s, beat_at = now() WHERE relation = ANY(%s)"
+_STAND = "SELECT phase, filled_to, rows, expected FROM rebuilds WHERE relation = %s"
+_FILLED = """
+UPDATE rebuilds SET phase = %(phase)s, filled_to = %(to)s, rows = rows + %(rows)s, beat_at = now()
+WHERE relation = %(relation)s
+"""
+_PHASE = "UPDATE rebuilds SET phase = %s, beat_at = now() WHERE relation = ANY(%s)"
+_INDEXES = "SELECT indexname FROM pg_indexes WHERE schemaname = %s"
+_SWITCH = """
+WITH built AS (SELECT relation, generation FROM rebuilds WHERE relation = ANY(%(names)s)),
+before AS (
+  UPDATE generations AS g SET state = 'kept' FROM served AS s
+  WHERE s.relation = ANY(%(names)s) AND (g.relation, g.generation) = (s.relation, s.generation)
+),
+lives AS (
+  UPDATE generations AS g SET state = 'live', built_at = now() FROM built AS b
+  WHERE (g.relation, g.generation) = (b.relation, b.generation)
+),
+done AS (DELETE FROM rebuilds WHERE relation = ANY(%(names)s)),
+waited AS (
+  DELETE FROM pending AS p USING served AS s
+  WHERE s.relation = ANY(%(names)s) AND (p.relation, p.generation) = (s.relation, s.generation)
+)
+UPDATE served AS s SET generation = b.generation, search = NULL FROM built AS b WHERE s.relation = b.relation
+"""
+_OLD = """
+SELECT relation, generation FROM generations AS g
+WHERE relation = ANY(%s) AND state = %s ORDER BY relation, generation
+"""
+_GONE = ("gone", None, 0, None)
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far one relation is; `expected` rows are those of the generation before."""
+
+    relation: str
+    phase: str
+    rows: int
+    expected: int | None
+
+
+Progress = Callable[[Step], None]
+
+
+class Rebuild:
+    """One run of `prejoin rebuild` over some relations and all that they are connected with."""
+
+    def __init__(
+        self,
+        url: str,
+        read_url: str | None,
+        group: str,
+        projections: Projections,
+        chosen: Sequence[Relation],
+        word_indexes: bool = False,
+    ) -> None:
+        self._url, self._group, self._projections = url, group, projections
+        self._reader = unquote(urlsplit(read_url).username or "") if read_url else ""
+        self._word_indexes = word_indexes
+        self.relations = projections.connected(chosen)
+        self._names = [r.name for r in self.relations]
+        self._applier = Applier(url, group, projections)
+        self._generations: dict[str, int] = {}
+
+    def run(self, progress: Progress = lambda step: None) -> dict[str, int]:
+        """Build and switch; goes on where an interrupted run has stopped. Returns the new generations."""
+        with self._alone() as connection:
+            self._drop_kept(connection)
+            self._register()
+            for relation in self.relations:
+                self._fill(connection, relation, progress)
+            for relation in self.relations:
+                self._index(connection, relation, progress)
+            self._catch_up(connection, progress)
+            self._switch()
+        return self._built()
+
+    def abort(self) -> list[str]:
+        """Drop what was built so far; what is served stays. Returns the tables dropped."""
+        with self._alone(), self._applier.transaction() as (cursor, _, _):
+            return self._drop(cursor, "building")
+
+    def drop_old(self) -> list[str]:
+        """Drop the generations that were served before. Returns the tables dropped."""
+        with self._alone() as connection:
+            return self._drop_kept(connection)
+
+    def close(self) -> None:
+        """Close its connection."""
+        self._applier.close()
+
+    @contextmanager
+    def _alone(self) -> Iterator[psycopg.Connection[Any]]:
+        """A connection whose session has the views for itself. Raises PrejoinError where another has one of them."""
+        with connect(self._url, self._group, autocommit=True, name="prejoin rebuild") as connection:
+            for name in self._names:
+                values = {"group": self._group, "relation": name}
+                (alone,) = connection.execute(_ALONE, values).fetchone() or (False,)
+                if not alone:
+                    who, since = connection.execute(_WHO, (name,)).fetchone() or ("somebody", "now")
+                    raise PrejoinError(f"{name} is being rebuilt already, by {who} since {since}: wait for that")
+            yield connection
+
+    def _drop_kept(self, connection: psycopg.Connection[Any]) -> list[str]:
+        """Not under the group's lock: whoever still reads one of them keeps nobody else waiting."""
+        with connection.transaction(), connection.cursor() as cursor:
+            cursor.execute("SET LOCAL lock_timeout = '5s'")
+            try:
+                return self._drop(cursor, "kept")
+            except psycopg.errors.LockNotAvailable:
+                raise PrejoinError(
+                    "a generation that was served before is still being read, by an export perhaps: try again later"
+                ) from None
+
+    def _register(self) -> None:
+        """Find what an interrupted run has left, or begin anew."""
+        digests = definitions.relation_digests(self._projections)
+        with self._applier.transaction() as (cursor, plan, _):
+            left = {name: (g, digest) for name, g, digest in cursor.execute(_LEFT, (self._names,)).fetchall()}
+            whole = all(left.get(name, (0, ""))[1] == digests[name] for name in self._names)
+            self._generations = dict(plan.served)
+            if whole:
+                self._generations |= {name: generation for name, (generation, _) in left.items()}
+                cursor.execute(_TAKEN_OVER, (_runner(), self._names))
+                return
+            self._drop(cursor, "building")
+            for relation in self.relations:
+                self._begin(cursor, relation, digests[relation.name])
+
+    def _begin(self, cursor: psycopg.Cursor[Any], relation: Relation, digest: str) -> None:
+        before = generation_name(relation.name, self._generations[relation.name])
+        (expected,) = cursor.execute(
+            "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = to_regclass(%s)", (before,)
+        ).fetchone() or (None,)
+        values = {"relation": relation.name, "version": relation.version, "digest": digest, "runner": _runner()}
+        (generation,) = cursor.execute(_REGISTER, values | {"expected": expected}).fetchone() or (0,)
+        self._generations[relation.name] = generation
+        schema = schemas(self._group)[2]
+        cursor.execute(definitions.generation_ddl(self._projections, relation, self._generations, schema))
+        if self._reader and relation.path is not None:
+            let_read(cursor.connection, self._reader, self._group, relation, generation)
+
+    def _fill(self, connection: psycopg.Connection[Any], relation: Relation, progress: Progress) -> None:
+        ranged = isinstance(relation, View) and relation.stored and not relation.keys
+        statement = self._filling(relation, ranged) if relation.stored else ""
+        while True:
+            phase, low, rows, expected = connection.execute(_STAND, (relation.name,)).fetchone() or _GONE
+            if phase not in ("waiting", "filling"):
+                return
+            high = self._bound(connection, relation, low) if ranged else None
+            with connection.transaction(), connection.cursor() as cursor:
+                cursor.execute("SET LOCAL work_mem = '128MB'")
+                try:
+                    filled = cursor.execute(statement, {"low": low, "high": high}).rowcount if statement else 0
+                except psycopg.IntegrityError:  # what Postgres says of it holds the row
+                    raise unsound_key(relation) from None
+                values = {"relation": relation.name, "to": high, "rows": filled}
+                cursor.execute(_FILLED, values | {"phase": "filling" if high is not None else "indexing"})
+            progress(Step(relation.name, "filling", rows + filled, expected))
+
+    def _filling(self, relation: Relation, ranged: bool) -> str:
+        query = restricted(relation, in_range) if ranged and isinstance(relation, View) else relation.query
+        names = {r.table: generation_table(r, self._generations[r.name]) for r in self._projections.relations}
+        columns = ", ".join(quoted(c.name) for c in relation.table.c)
+        table = quoted(generation_name(relation.name, self._generations[relation.name]))
+        return f"INSERT INTO {table} ({columns}) {render(substitute(query, names))}"
+
+    def _bound(self, connection: psycopg.Connection[Any], relation: Relation, low: str | None) -> str | None:
+        """Where the next range ends: so many rows of the served generation on; None: it is the last."""
+        first, kind = quoted(relation.key[0]), type_name(relation.table.c[relation.key[0]])
+        (generation,) = connection.execute(
+            "SELECT generation FROM served WHERE relation = %s", (relation.name,)
+        ).fetchone() or (0,)
+        row = connection.execute(
+            f"SELECT {first}::text FROM {quoted(generation_name(relation.name, generation))} "
+            f"WHERE %(low)s::text IS NULL OR {first} > %(low)s::{kind} ORDER BY {first} OFFSET {RANGE} LIMIT 1",
+            {"low": low},
+            prepare=False,
+        ).fetchone()
+        return None if row is None else row[0]
+
+    def _index(self, connection: psycopg.Connection[Any], relation: Relation, progress: Progress) -> None:
+        phase, _, rows, expected = connection.execute(_STAND, (relation.name,)).fetchone() or _GONE
+        if phase != "indexing":
+            return
+        progress(Step(relation.name, "indexing", rows, expected))
+        wanted = definitions.indexes(self._projections, relation, self._generations)
+        if self._word_indexes and isinstance(relation, View) and relation.search:
+            wanted |= words_index(relation, self._generations[relation.name], functions())
+        there = {name for (name,) in connection.execute(_INDEXES, (schemas(self._group)[2],))}
+        for name, ddl in wanted.items():
+            if name not in there:
+                connection.execute(ddl)
+        if relation.stored:
+            connection.execute(f"ANALYZE {quoted(generation_name(relation.name, self._generations[relation.name]))}")
+        connection.execute(_PHASE, ("draining", [relation.name]))
+
+    def _catch_up(self, connection: psycopg.Connection[Any], progress: Progress) -> None:
+        """Refresh what batches have marked meanwhile, until the rest is little enough to do at the switch."""
+        while True:
+            with connection.transaction(), connection.cursor() as cursor:
+                left = compact(cursor, self._built())
+            if left <= FEW:
+                return
+            while left > 0:
+                with self._applier.transaction() as (cursor, current, _):
+                    if _built(current).drain(cursor, self._names) is None:
+                        break
+                left -= PORTION
+                progress(Step("", "draining", max(left, 0), None))
+
+    def _switch(self) -> None:
+        with self._applier.transaction() as (cursor, plan, _):
+            compact(cursor, self._built())
+            while _built(plan).drain(cursor, self._names) is not None:
+                pass
+            cursor.execute(_SWITCH, {"names": self._names})
+
+    def _built(self) -> dict[str, int]:
+        return {name: self._generations[name] for name in self._names}
+
+    def _drop(self, cursor: psycopg.Cursor[Any], state: str) -> list[str]:
+        """Drop the tables of generations in a state, and what else is known of them."""
+        dropped = []
+        found: list[tuple[str, int]] = cursor.execute(_OLD, (self._names, state)).fetchall()
+        for relation in reversed(self.relations):  # what reads another one first
+            for generation in [g for name, g in found if name == relation.name]:
+                table = generation_name(relation.name, generation)
+                cursor.execute(f"DROP {'TABLE' if relation.stored else 'VIEW'} IF EXISTS {quoted(table)}")
+                dropped.append(table)
+        values = {"names": [name for name, _ in found], "generations": [generation for _, generation in found]}
+        for name in ("generations", "rebuilds", "pending", "search_generations"):
+            cursor.execute(
+                f"DELETE FROM {name} WHERE (relation, generation) IN "
+                "(SELECT * FROM unnest(%(names)s::text[], %(generations)s::int[]))",
+                values,
+            )
+        return dropped
+
+
+def _built(plan: Plan) -> Plan:
+    if plan.built is None:
+        raise PrejoinError("the rebuild was given up meanwhile, by `prejoin migrate` or --abort: begin again")
+    return plan.built
+
+
+def _runner() -> str:
+    return f"{socket.gethostname()}, process {os.getpid()}"
