@@ -61,6 +61,13 @@ _PHASE = "UPDATE rebuilds SET phase = %s, beat_at = now() WHERE relation = ANY(%
 _INDEXES = "SELECT indexname FROM pg_indexes WHERE schemaname = %s"
 _SWITCH = """
 WITH built AS (SELECT relation, generation FROM rebuilds WHERE relation = ANY(%(names)s)),
+whole AS (  -- the search index of the new generation, where that is complete
+  SELECT relation, search FROM search_generations AS s JOIN built USING (relation, generation) WHERE s.state = 'live'
+),
+not_searched AS (
+  UPDATE search_generations AS g SET state = 'gone' FROM served AS s
+  WHERE s.relation = ANY(%(names)s) AND (g.relation, g.generation) = (s.relation, s.generation)
+),
 before AS (
   UPDATE generations AS g SET state = 'kept' FROM served AS s
   WHERE s.relation = ANY(%(names)s) AND (g.relation, g.generation) = (s.relation, s.generation)
@@ -74,7 +81,8 @@ waited AS (
   DELETE FROM pending AS p USING served AS s
   WHERE s.relation = ANY(%(names)s) AND (p.relation, p.generation) = (s.relation, s.generation)
 )
-UPDATE served AS s SET generation = b.generation, search = NULL FROM built AS b WHERE s.relation = b.relation
+UPDATE served AS s SET generation = b.generation, search = w.search
+FROM built AS b LEFT JOIN whole AS w USING (relation) WHERE s.relation = b.relation
 """
 _OLD = """
 SELECT relation, generation FROM generations AS g
@@ -94,6 +102,7 @@ class Step:
 
 
 Progress = Callable[[Step], None]
+Search = Callable[[View, int], None]
 
 
 class Rebuild:
@@ -116,8 +125,11 @@ class Rebuild:
         self._applier = Applier(url, group, projections)
         self._generations: dict[str, int] = {}
 
-    def run(self, progress: Progress = lambda step: None) -> dict[str, int]:
-        """Build and switch; goes on where an interrupted run has stopped. Returns the new generations."""
+    def run(self, progress: Progress = lambda step: None, search: Search | None = None) -> dict[str, int]:
+        """Build and switch; goes on where an interrupted run has stopped. Returns the new generations.
+
+        `search` is given each searched view and its generation being built, and has an index of it made.
+        """
         with self._alone() as connection:
             self._drop_kept(connection)
             self._register()
@@ -125,6 +137,11 @@ class Rebuild:
                 self._fill(connection, relation, progress)
             for relation in self.relations:
                 self._index(connection, relation, progress)
+            self._catch_up(connection, progress)
+            for view in self._projections.searched if search else ():
+                if search and view.name in self._names:
+                    connection.execute(_PHASE, ("searching", [view.name]))
+                    search(view, self._generations[view.name])
             self._catch_up(connection, progress)
             self._switch()
         return self._built()

@@ -18,21 +18,23 @@ SELECT (SELECT declarations FROM projection_group),
        (SELECT generation FROM served WHERE relation = %(relation)s),
        (SELECT btrim(to_json(timezone('UTC', as_of))::text, '"') || 'Z' FROM projection_group),
        (SELECT coalesce(jsonb_object_agg(topic || '/' || partition, next - 1), '{}') FROM positions WHERE next > 0),
-       (SELECT coalesce(jsonb_agg(jsonb_build_array(g.search, digest, state, filled_to, sent) ORDER BY g.search), '[]')
-        FROM search_generations AS g JOIN served USING (relation, generation)
-        WHERE relation = %(relation)s AND state <> 'gone')
+       (SELECT coalesce(jsonb_agg(jsonb_build_array(generation, search, s.digest, s.state, filled_to, sent)
+          ORDER BY generation, search), '[]')
+        FROM search_generations AS s JOIN generations AS g USING (relation, generation)
+        WHERE relation = %(relation)s AND s.state <> 'gone' AND g.state <> 'kept')
 """
 _REGISTER = """
 INSERT INTO search_generations (relation, generation, search, digest, state)
-SELECT relation, s.generation, coalesce(max(g.search), 0) + 1, %(digest)s, 'filling'
-FROM served AS s LEFT JOIN search_generations AS g USING (relation, generation)
-WHERE relation = %(relation)s GROUP BY relation, s.generation RETURNING search
+SELECT %(relation)s, %(generation)s, coalesce(max(search), 0) + 1, %(digest)s, 'filling'
+FROM search_generations WHERE relation = %(relation)s AND generation = %(generation)s RETURNING search
 """
 _ABANDON = """
 WITH gone AS (
-  UPDATE search_generations SET state = 'gone' WHERE relation = %(relation)s AND search = ANY(%(searches)s)
+  UPDATE search_generations SET state = 'gone'
+  WHERE relation = %(relation)s AND generation = %(generation)s AND search = ANY(%(searches)s)
 )
-UPDATE served SET search = NULL WHERE relation = %(relation)s AND search = ANY(%(searches)s)
+UPDATE served SET search = NULL
+WHERE relation = %(relation)s AND generation = %(generation)s AND search = ANY(%(searches)s)
 """
 _FILL = """
 WITH keys AS MATERIALIZED (
@@ -45,7 +47,7 @@ WITH keys AS MATERIALIZED (
 )
 UPDATE search_generations SET filled_to = coalesce((SELECT max(key) FROM keys), filled_to),
   state = CASE WHEN (SELECT count(*) FROM keys) < %(most)s THEN 'sending' ELSE state END
-WHERE relation = %(relation)s AND search = %(search)s AND state = 'filling' RETURNING state, filled_to
+WHERE relation = %(relation)s AND generation = %(generation)s AND search = %(search)s AND state = 'filling' RETURNING state, filled_to
 """
 _SERVE = """
 WITH others AS (
@@ -58,8 +60,9 @@ UPDATE served SET search = %(search)s WHERE relation = %(relation)s AND generati
 
 @dataclass
 class Copy:
-    """A copy of the view in an index of its own."""
+    """A copy of one generation of the view in an index of its own."""
 
+    generation: int
     search: int
     digest: str
     state: str
@@ -69,12 +72,18 @@ class Copy:
 
 @dataclass(frozen=True)
 class Stand:
-    """What a view is at: the served generation, what is applied, and the copies of that generation."""
+    """What a view is at: the served generation, what is applied, the copies of that one and of one being built."""
 
     generation: int
     as_of: str | None
     positions: dict[str, int]
     copies: list[Copy]
+    coming: list[Copy]
+
+    @property
+    def every(self) -> list[Copy]:
+        """All copies that are kept up to date."""
+        return self.copies + self.coming
 
 
 class Copies:
@@ -99,28 +108,34 @@ class Copies:
                 "the database was made from other declarations than this process has: run `prejoin migrate` with the "
                 "newer release, and stop what runs an older one"
             )
-        return Stand(generation, as_of, positions, [Copy(*each) for each in copies])
+        every = [Copy(*each) for each in copies]
+        served = [copy for copy in every if copy.generation == generation]
+        return Stand(generation, as_of, positions, served, [copy for copy in every if copy not in served])
 
-    async def register(self, digest: str) -> int:
+    async def register(self, generation: int, digest: str) -> Copy:
         """A new copy: from now on batches write the outbox of this view."""
-        row = await self._locked(_REGISTER, {"relation": self._relation, "digest": digest})
-        return int(row[0])
+        values = {"relation": self._relation, "generation": generation, "digest": digest}
+        (search,) = await self._locked(_REGISTER, values)
+        return Copy(generation, search, digest, "filling", None, 0)
 
-    async def abandon(self, *searches: int) -> None:
+    async def abandon(self, generation: int, *searches: int) -> None:
         """Give copies up; where one was searched, Postgres answers until there is another."""
-        await self._locked(_ABANDON, {"relation": self._relation, "searches": list(searches)})
+        values = {"relation": self._relation, "generation": generation, "searches": list(searches)}
+        await self._locked(_ABANDON, values)
 
-    async def fill(self, generation: int, copy: Copy) -> None:
+    async def fill(self, copy: Copy) -> None:
         """Put all keys into the outbox, in portions; goes on where it was stopped."""
-        statement = _FILL.format(key=quoted(self._key), table=quoted(generation_name(self._relation, generation)))
+        table = quoted(generation_name(self._relation, copy.generation))
+        statement = _FILL.format(key=quoted(self._key), table=table)
+        what = {"relation": self._relation, "generation": copy.generation, "search": copy.search}
         while copy.state == "filling":
-            values = {"relation": self._relation, "search": copy.search, "after": copy.filled_to}
+            values = what | {"after": copy.filled_to}
             row = await self._locked(statement, values | {"most": FILLED_AT_ONCE})
             copy.state, copy.filled_to = row or ("gone", None)
 
-    async def serve(self, generation: int, copy: Copy) -> None:
-        """Let a whole copy count; those before it are given up."""
-        values = {"relation": self._relation, "generation": generation, "search": copy.search}
+    async def serve(self, copy: Copy) -> None:
+        """Let a whole copy count, of a generation being built once that is served; those before it are given up."""
+        values = {"relation": self._relation, "generation": copy.generation, "search": copy.search}
         await self._locked(_SERVE, values)
         copy.state = "live"
 

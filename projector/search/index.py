@@ -1,6 +1,6 @@
 """A view's indexes in Elasticsearch: made, checked, refreshed, named by the alias, and removed."""
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 from elasticsearch import AsyncElasticsearch, NotFoundError
@@ -72,20 +72,31 @@ class Indexes:
         """Let searches see all that was written."""
         await self._patiently(lambda: self._client.indices.refresh(index=name))
 
-    async def keep(self, names: Collection[str], served: str | None) -> list[str]:
-        """Let the view's alias name the index that is served, and remove indexes but these; returns those removed."""
+    async def _there(self) -> Mapping[str, Any]:
+        """The view's indexes and their aliases."""
+        pattern = f"{self._document.alias}__g*_s*"
+        found = await self._client.indices.get_alias(index=pattern, ignore_unavailable=True, expand_wildcards="all")
+        return dict(found.body)
 
-        async def attempt() -> list[str]:
-            pattern = f"{self._document.alias}__g*_s*"
-            there = await self._client.indices.get_alias(index=pattern, ignore_unavailable=True, expand_wildcards="all")
-            alias = self._document.alias
+    async def serve(self, served: str) -> None:
+        """Let the view's alias name the index that is served."""
+
+        async def attempt() -> None:
+            there, alias = await self._there(), self._document.alias
             named = {name for name, found in there.items() if alias in found["aliases"]}
             actions = [{"remove": {"index": name, "alias": alias}} for name in sorted(named - {served})]
             if served in there.keys() - named:
                 actions.append({"add": {"index": served, "alias": alias}})
             if actions:
                 await self._client.indices.update_aliases(actions=actions)
-            gone = sorted(there.keys() - set(names))
+
+        await self._patiently(attempt)
+
+    async def keep(self, names: Collection[str]) -> list[str]:
+        """Remove the view's indexes but these; returns those removed."""
+
+        async def attempt() -> list[str]:
+            gone = sorted((await self._there()).keys() - set(names))
             for name in gone:
                 await self._client.options(ignore_status=404).indices.delete(index=name)
             return gone

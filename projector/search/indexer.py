@@ -33,7 +33,10 @@ SECONDS_BETWEEN_SWEEPS = 60.0  # a replaced index stays so long, for those who a
 SECONDS_BETWEEN_COUNTS = 5.0
 SECONDS_AFTER_A_CHANGE = 0.1
 _LOST = (psycopg.OperationalError, psycopg.InterfaceError, DatabaseUnreachable)
-_HELD = "UPDATE search_generations SET as_of = %s WHERE relation = %s AND search = ANY(%s) AND state <> 'gone'"
+_HELD = """
+UPDATE search_generations SET as_of = %s
+WHERE relation = %s AND generation = ANY(%s) AND state <> 'gone'
+"""
 _COUNT = "SELECT count(*), extract(epoch FROM min(since)) FROM outbox WHERE relation = %s"
 
 log = logger(__name__)
@@ -98,6 +101,7 @@ class ViewIndexer:
         self._connection, self._rows = connection, Rows(connection, self._view)
         self._copies = Copies(connection, self._group, self._view.name, self._view.key[0], self._declarations)
         self._states: dict[str, dict[str, Any]] = {}
+        self._aliased: str | None = None  # the index that the view's alias names
         self._swept = self._counted = 0.0
         await connection.execute(f'LISTEN "prejoin:{self._group}"')
         while True:
@@ -117,22 +121,24 @@ class ViewIndexer:
         if not any(copy.digest == self._document.digest for copy in stand.copies):
             await self._begin(stand)
             return False
-        for copy in stand.copies:
-            name = self._indexes.name(stand.generation, copy.search)
-            if not await self._is_sound(name, copy):
+        for copy in stand.every:
+            if not await self._is_sound(copy):
                 return False
-            await self._copies.fill(stand.generation, copy)
+            await self._copies.fill(copy)
         return True
+
+    def _name(self, copy: Copy) -> str:
+        return self._indexes.name(copy.generation, copy.search)
 
     async def _begin(self, stand: Stand) -> None:
         """Make a new copy: its index, and all keys on their way to it."""
-        search = await self._copies.register(self._document.digest)
-        name = self._indexes.name(stand.generation, search)
+        name = self._name(await self._copies.register(stand.generation, self._document.digest))
         await self._indexes.make(name)
         log.info("a new index is filled", action="search_generation", view=self._view.name, index=name)
 
-    async def _is_sound(self, name: str, copy: Copy) -> bool:
+    async def _is_sound(self, copy: Copy) -> bool:
         """Whether the copy's index is there and not ahead of Postgres. One that is not is made, or given up."""
+        name = self._name(copy)
         if not await self._indexes.is_ours(name, copy.digest):
             if copy.state == "filling" and copy.filled_to is None:  # registered, and no more than that
                 await self._indexes.make(name)
@@ -148,7 +154,7 @@ class ViewIndexer:
 
     async def _give_up(self, copy: Copy, why: str) -> None:
         log.warning(why, action="search_generation_lost", view=self._view.name, search=copy.search)
-        await self._copies.abandon(copy.search)
+        await self._copies.abandon(copy.generation, copy.search)
 
     async def _has_passed(self, stand: Stand) -> bool:
         """Make a pass; whether it came to its end, and the indexes are sound."""
@@ -158,7 +164,7 @@ class ViewIndexer:
             self._states.clear()
             return False
         except Restored:
-            for copy in stand.copies:
+            for copy in stand.every:
                 await self._give_up(copy, "Postgres was restored to an earlier state")
             return False
         return True
@@ -170,7 +176,10 @@ class ViewIndexer:
         try:
             while rows := await self._rows.take(stand.generation, after):
                 after = rows[-1].key
-                items = await asyncio.to_thread(self._items, rows)
+                items = {stand.generation: await asyncio.to_thread(self._items, rows)}
+                for generation in {copy.generation for copy in stand.coming}:
+                    theirs = await self._rows.others(generation, rows)
+                    items[generation] = await asyncio.to_thread(self._items, theirs)
                 if len(under_way) == IN_FLIGHT:
                     await under_way.pop(0)
                 under_way.append(asyncio.create_task(self._send(stand, rows, items)))
@@ -187,20 +196,20 @@ class ViewIndexer:
             Item(row.key, row.revision, None if row.shown is None else self._document.line(row.shown)) for row in rows
         ]
 
-    async def _send(self, stand: Stand, rows: list[Row], items: list[Item]) -> None:
+    async def _send(self, stand: Stand, rows: list[Row], items: dict[int, list[Item]]) -> None:
         """Send a bulk to each copy, and take off the outbox what they have."""
         started, refused, conflicts = time.monotonic(), dict[str, str](), dict[str, int]()
-        for copy in stand.copies:
-            name = self._indexes.name(stand.generation, copy.search)
-            sent = await self._bulks.send(self._indexes.target(name), self._state(name, copy), items)
+        for copy in stand.every:
+            target = self._indexes.target(self._name(copy))
+            sent = await self._bulks.send(target, self._state(copy), items[copy.generation])
             refused |= sent.refused
             conflicts |= sent.conflicts
         await self._judge(conflicts)
         bulks = await self._rows.done(rows, refused)
-        for copy in stand.copies:
-            copy.sent = bulks.get(copy.search, copy.sent)
-        gone = sum(item.document is None for item in items)
-        outcomes = {"indexed": len(items) - gone - len(refused), "deleted": gone}
+        for copy in stand.every:
+            copy.sent = bulks.get((copy.generation, copy.search), copy.sent)
+        gone = sum(row.shown is None for row in rows)
+        outcomes = {"indexed": len(rows) - gone - len(refused), "deleted": gone}
         outcomes |= {"refused": len(refused), "conflict": len(conflicts)}
         self._metrics.sent(self._view.name, time.monotonic() - started, outcomes)
         if refused:
@@ -216,40 +225,47 @@ class ViewIndexer:
             if any(known[key] < version for key, version in conflicts.items() if key in known):
                 raise Restored
 
-    def _state(self, name: str, copy: Copy, **held: Any) -> Item:
+    def _state(self, copy: Copy, **held: Any) -> Item:
         """The document that says what the index holds; the count of bulks is its version."""
+        name = self._name(copy)
         told = self._states[name] = {**self._states.get(name, {}), **held, "is": STATE, "sent": copy.sent}
         return Item(STATE_ID, copy.sent, json.dumps({"state": told}).encode())
 
     async def _say(self, stand: Stand) -> None:
         """What was applied when the pass began is in the indexes now."""
         held = {"as_of": stand.as_of, "positions": stand.positions}
-        for copy in stand.copies:
-            name = self._indexes.name(stand.generation, copy.search)
+        for copy in stand.every:
+            name = self._name(copy)
             before = dict(self._states.get(name, {}))
-            state = self._state(name, copy, **held)
+            state = self._state(copy, **held)
             if self._states[name] != before:
                 await self._bulks.send(self._indexes.target(name), state, [])
         at = None if stand.as_of is None else datetime.fromisoformat(stand.as_of)
-        await self._connection.execute(_HELD, (at, self._view.name, [copy.search for copy in stand.copies]))
+        await self._connection.execute(_HELD, (at, self._view.name, [copy.generation for copy in stand.every]))
 
     async def _switch(self, stand: Stand) -> None:
-        """Let the newest copy count once a pass over all of its keys has ended."""
-        newest = stand.copies[-1]
-        if newest.state != "sending":
-            return
-        name = self._indexes.name(stand.generation, newest.search)
-        await self._indexes.refresh(name)
-        await self._copies.serve(stand.generation, newest)
-        log.info("the index is searched from now on", action="search_switched", view=self._view.name, index=name)
-        await self._indexes.keep([self._indexes.name(stand.generation, c.search) for c in stand.copies], name)
-        self._swept = time.monotonic()
+        """Let the newest copy of each generation count once a pass over all of its keys has ended."""
+        for copies in (stand.copies, stand.coming):
+            if copies and copies[-1].state == "sending":
+                name = self._name(copies[-1])
+                await self._indexes.refresh(name)
+                await self._copies.serve(copies[-1])
+                log.info("the index is whole", action="search_switched", view=self._view.name, index=name)
+                if copies is stand.copies:
+                    await self._point_at(name)
+
+    async def _point_at(self, name: str) -> None:
+        """The view's alias, for outsiders. What it named until now stays for a while, for those who are reading it."""
+        await self._indexes.serve(name)
+        self._aliased, self._swept = name, time.monotonic()
 
     async def _keep_house(self, stand: Stand) -> None:
         now = time.monotonic()
+        live = next((self._name(c) for c in stand.copies if c.state == "live"), None)
+        if live is not None and live != self._aliased:
+            await self._point_at(live)
         if now - self._swept > SECONDS_BETWEEN_SWEEPS:
-            names = {c.state: self._indexes.name(stand.generation, c.search) for c in stand.copies}
-            gone = await self._indexes.keep(names.values(), names.get("live"))
+            gone = await self._indexes.keep([self._name(copy) for copy in stand.every])
             self._swept = now
             if gone:
                 log.info("indexes were removed", action="search_removed", view=self._view.name, indexes=gone)

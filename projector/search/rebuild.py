@@ -1,5 +1,6 @@
-"""`prejoin rebuild VIEW --search-only`: a new index beside the one that is searched, then the switch."""
+"""New indexes for `prejoin rebuild`: beside the one that is searched, or for a generation of the view being built."""
 
+import time
 from collections.abc import Callable
 
 from projector.errors import PrejoinError
@@ -11,6 +12,39 @@ _ALONE = "SELECT pg_try_advisory_lock(hashtextextended('prejoin rebuild:' || %(g
 _LEFT = "SELECT count(*) FROM outbox WHERE relation = %s"
 
 
+SECONDS_WITHOUT_PROGRESS = 60.0
+
+
+async def follow(
+    keeping: Keeping,
+    generation: int,
+    progress: Callable[[int], None] = lambda _: None,
+    patience: float = SECONDS_WITHOUT_PROGRESS,
+) -> bool:
+    """Have an index of a generation that is being built, whole; whether that came to be, with some progress all along.
+
+    `progress` is told keys that are left.
+    """
+    document = Document(keeping.view, keeping.group)
+    if not any(copy.generation == generation for copy in (await keeping.copies.stand()).coming):
+        await keeping.copies.register(generation, document.digest)
+    seen: object = None
+    until, whole = time.monotonic() + patience, False
+
+    async def is_over() -> bool:
+        nonlocal seen, until, whole
+        copies = [copy for copy in (await keeping.copies.stand()).coming if copy.generation == generation]
+        (left,) = await (await keeping.connection.execute(_LEFT, (keeping.view.name,))).fetchone() or (0,)
+        progress(left)
+        whole = bool(copies) and all(copy.state == "live" for copy in copies)
+        if seen != (seen := (left, [(copy.state, copy.sent) for copy in copies])):
+            until = time.monotonic() + patience
+        return whole or time.monotonic() > until
+
+    await keeping.until(is_over)
+    return whole
+
+
 async def rebuild(keeping: Keeping, progress: Callable[[int], None] = lambda _: None) -> str:
     """Make the new index, with an indexer at work; returns its name. `progress` is told keys that are left."""
     values = {"group": keeping.group, "relation": keeping.view.name}
@@ -20,7 +54,7 @@ async def rebuild(keeping: Keeping, progress: Callable[[int], None] = lambda _: 
     document = Document(keeping.view, keeping.group)
     stand = await keeping.copies.stand()
     if all(copy.state == "live" for copy in stand.copies):
-        await keeping.copies.register(document.digest)
+        await keeping.copies.register(stand.generation, document.digest)
 
     async def is_switched() -> bool:
         copies = (await keeping.copies.stand()).copies

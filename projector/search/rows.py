@@ -45,7 +45,7 @@ mended AS (
   DELETE FROM search_dead_letters
   WHERE relation = %(relation)s AND key = ANY(%(keys)s::text[]) AND key <> ALL(%(refused)s::text[])
 )
-UPDATE search_generations SET sent = sent + 1 WHERE relation = %(relation)s AND state <> 'gone' RETURNING search, sent
+UPDATE search_generations SET sent = sent + 1 WHERE relation = %(relation)s AND state <> 'gone' RETURNING generation, search, sent
 """
 _REVISIONS = "SELECT key, revision FROM outbox WHERE relation = %s AND key = ANY(%s)"
 
@@ -74,7 +74,14 @@ class Rows:
         found = await self._connection.execute(self._take[generation], values, prepare=False)
         return [Row(*each) for each in await found.fetchall()]
 
-    async def done(self, rows: Sequence[Row], refused: dict[str, str]) -> dict[int, int]:
+    async def others(self, generation: int, rows: Sequence[Row]) -> list[Row]:
+        """The same keys in another generation: no older than what the revisions they are sent with have made of them."""
+        query = f"SELECT key, row FROM ({rows_of(self._view, generation)}) AS s WHERE key = ANY(%s)"
+        found = await self._connection.execute(query, ([row.key for row in rows],), prepare=False)
+        shown = dict(await found.fetchall())
+        return [Row(row.key, row.revision, shown.get(row.key)) for row in rows]
+
+    async def done(self, rows: Sequence[Row], refused: dict[str, str]) -> dict[tuple[int, int], int]:
         """Take off the outbox what has not changed since; returns how many bulks each copy has had."""
         values = {
             "relation": self._view.name,
@@ -83,7 +90,8 @@ class Rows:
             "refused": list(refused),
             "reasons": list(refused.values()),
         }
-        return dict(await (await self._connection.execute(_DONE, values)).fetchall())
+        told = await (await self._connection.execute(_DONE, values)).fetchall()
+        return {(generation, search): sent for generation, search, sent in told}
 
     async def revisions(self, keys: Sequence[str]) -> dict[str, int]:
         """The revisions of those of the keys that are in the outbox now."""

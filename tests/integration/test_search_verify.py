@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 
 import pytest
 
+from projector.declare import View
 from projector.errors import PrejoinError
+from projector.operate.rebuild import Rebuild
 from projector.search.keeping import Keeping, SearchUnreachable, keeping
-from projector.search.rebuild import rebuild
+from projector.search.rebuild import follow, rebuild
 from projector.search.verify import SearchVerified, SearchVerifier
 from tests.integration.running import until
 from tests.integration.test_search_indexer import book, books, bookshelf
@@ -140,3 +142,51 @@ async def test_elasticsearch_away_is_one_line(books: Searched, index: str) -> No
     with pytest.raises(SearchUnreachable, match=r"Elasticsearch \(PREJOIN_ELASTICSEARCH_URL\) does not answer"):
         async with away as opened:
             await SearchVerifier(opened).verify()
+
+
+async def test_a_generation_being_built_has_its_index_before_both_are_switched_to(
+    bookshelf: World, books: Searched, index: str
+) -> None:
+    view, seen = books.view("long_books"), list[str]()
+    given = (bookshelf.url, None, bookshelf.group, bookshelf.projections, [view])
+
+    async def follow_meanwhile(generation: int) -> bool:
+        async with kept(books) as opened:
+            bookshelf.given([book("b1", title="Changed meanwhile", pages=500), book("new", title="New", pages=400)])
+            return await follow(opened, generation)
+
+    def search(_: View, generation: int) -> None:
+        assert asyncio.run(follow_meanwhile(generation))
+        seen.append(books.index(view))  # still the one before
+
+    with closing(Rebuild(*given)) as run:
+        await asyncio.to_thread(run.run, lambda _: None, search)
+    assert seen == [index]
+    assert books.index(view).endswith("__g2_s1")
+    async with books.indexing():
+        await books.settle()
+        await books.equals_postgres()
+        assert len(bookshelf.view("long_books")) == 2_501
+        bookshelf.given([book("later", title="Later", pages=400)])
+        await books.settle()
+        await books.equals_postgres()
+    assert (await verified(books)).different == 0
+
+
+async def test_where_elasticsearch_is_away_the_switch_does_not_wait_for_it(
+    bookshelf: World, books: Searched, index: str
+) -> None:
+    view = books.view("long_books")
+    async with keeping(bookshelf.url, ["http://127.0.0.1:9"], bookshelf.group, bookshelf.projections, view) as nobody:
+        with closing(Rebuild(bookshelf.url, None, bookshelf.group, bookshelf.projections, [view])) as run:
+            loop = asyncio.get_running_loop()
+
+            def search(_: View, generation: int) -> None:
+                following = follow(nobody, generation, patience=1.0)
+                assert not asyncio.run_coroutine_threadsafe(following, loop).result()
+
+            assert await asyncio.to_thread(run.run, lambda _: None, search) == {"long_books": 2}
+    assert bookshelf.fetch("SELECT generation, search FROM served WHERE relation = 'long_books'") == [(2, None)]
+    async with books.indexing():
+        await books.settle()
+        await books.equals_postgres()
