@@ -57,10 +57,13 @@ async def rebuild(keeping: Keeping, progress: Callable[[int], None] = lambda _: 
         await keeping.copies.register(stand.generation, document.digest)
 
     async def is_switched() -> bool:
-        copies = (await keeping.copies.stand()).copies
+        stand = await keeping.copies.stand()
         (left,) = await (await keeping.connection.execute(_LEFT, (keeping.view.name,))).fetchone() or (0,)
         progress(left)
-        return bool(copies) and all(copy.state == "live" for copy in copies)
+        if not stand.copies or any(copy.state != "live" for copy in stand.copies):
+            return False
+        name = document.index_name(stand.generation, stand.copies[-1].search)
+        return bool(await keeping.client.indices.exists_alias(name=document.alias, index=name))
 
     await keeping.until(is_switched)
     stand = await keeping.copies.stand()
