@@ -107,6 +107,7 @@ _STATUS: Schema = {
                 "view": {"type": "string"}, "generation": {"type": ["integer", "null"]},
                 "state": {"enum": ["live", "lagging", "stuck", "stopped", "building", "paused"]},
                 "rows": {"type": ["integer", "null"]}, "pending": {"type": "integer"},
+                "rebuild": {"type": ["object", "null"], "description": "A generation being built."},
                 "search": {
                     "type": ["object", "null"],
                     "properties": {

@@ -224,6 +224,11 @@ def _print_status(told: dict[str, Any]) -> None:
         name = f"{p['topic']}/{p['partition']}"
         partitions.add_row(name, p["position"] or "–", _known(p["end_offset"]), _known(p["lag"]))
     report(views)
+    for v in told["views"]:
+        if built := v["rebuild"]:
+            of = f" of some {built['expected']:,}" if built["expected"] else ""
+            done = f"{built['phase']}, {built['rows']:,}{of} rows, last heard of {built['seconds_since']:,.0f} s ago"
+            report(f"{v['view']}: generation {built['generation']} is being built: {done}")
     report(partitions)
 
 

@@ -1,9 +1,9 @@
-"""`prejoin rebuild`: views made anew from the entities, beside those that are served, while events go on; then the switch.
+"""`prejoin rebuild`: views made anew from the entities beside those that are served, while events go on; then switched.
 
 Under the group's lock the new generations are registered: from then on each batch marks in `pending` what it changes of
 them. They are filled range by range without the lock, get their indexes, and what was marked is refreshed, until little
-is left; the rest, and the switch, happen under the lock. So a row is either filled from a snapshot that has a change, or
-the change has marked it.
+is left; the rest, and the switch, happen under the lock. So a row is filled from a snapshot that has a change, or the
+change has marked it.
 
 What reads each other is rebuilt together: a generation reads generations of its own time.
 """
@@ -12,8 +12,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import psycopg
@@ -24,7 +23,7 @@ from projector.apply.refresh import restricted
 from projector.declare.projections import Projections
 from projector.declare.sql import in_range, quoted, render, substitute, type_name
 from projector.declare.view import Relation, View, unsound_key
-from projector.errors import PrejoinError
+from projector.errors import NotMigrated, PrejoinError
 from projector.store import definitions
 from projector.store.connect import connect
 from projector.store.names import generation_name, generation_table, schemas
@@ -41,6 +40,11 @@ _WHO = "SELECT runner, btrim(to_json(timezone('UTC', started_at))::text, '\"') |
 _LEFT = """
 SELECT r.relation, r.generation, g.digest FROM rebuilds AS r JOIN generations AS g USING (relation, generation)
 WHERE relation = ANY(%s) AND state = 'building'
+"""
+_SIZES = """
+SELECT relation, generation, greatest(reltuples, 0)::bigint, pg_total_relation_size(c.oid)
+FROM served JOIN pg_class AS c ON c.oid = to_regclass(quote_ident(relation || '__g' || generation))
+WHERE relation = ANY(%s)
 """
 _REGISTER = """
 WITH made AS (
@@ -91,11 +95,26 @@ WHERE relation = ANY(%s) AND state = %s ORDER BY relation, generation
 _GONE = ("gone", None, 0, None)
 
 
-@dataclass(frozen=True)
-class Step:
-    """How far one relation is; `expected` rows are those of the generation before."""
+class PlannedView(NamedTuple):
+    """What is there of a view: its served generation, and about how many rows and bytes that has, indexes included."""
 
-    relation: str
+    view: str
+    generation: int
+    rows: int
+    bytes: int
+
+
+class Planned(NamedTuple):
+    """What would be built; `goes_on` says that an interrupted run has left some of it."""
+
+    rows: list[PlannedView]
+    goes_on: bool
+
+
+class Step(NamedTuple):
+    """How far one view is; `expected` rows are those of the generation before."""
+
+    view: str
     phase: str
     rows: int
     expected: int | None
@@ -124,6 +143,16 @@ class Rebuild:
         self._names = [r.name for r in self.relations]
         self._applier = Applier(url, group, projections)
         self._generations: dict[str, int] = {}
+
+    def plan(self) -> Planned:
+        """What would be built, read from the statistics of what is served."""
+        with connect(self._url, self._group, autocommit=True, name="prejoin rebuild") as connection:
+            try:
+                sizes = {row[0]: PlannedView(*row) for row in connection.execute(_SIZES, (self._names,)).fetchall()}
+            except psycopg.errors.UndefinedTable:
+                raise NotMigrated(self._group) from None
+            left = connection.execute(_LEFT, (self._names,)).fetchall()
+        return Planned([sizes[name] for name in self._names if name in sizes], bool(left))
 
     def run(self, progress: Progress = lambda step: None, search: Search | None = None) -> dict[str, int]:
         """Build and switch; goes on where an interrupted run has stopped. Returns the new generations.

@@ -47,7 +47,8 @@ WITH keys AS MATERIALIZED (
 )
 UPDATE search_generations SET filled_to = coalesce((SELECT max(key) FROM keys), filled_to),
   state = CASE WHEN (SELECT count(*) FROM keys) < %(most)s THEN 'sending' ELSE state END
-WHERE relation = %(relation)s AND generation = %(generation)s AND search = %(search)s AND state = 'filling' RETURNING state, filled_to
+WHERE relation = %(relation)s AND generation = %(generation)s AND search = %(search)s AND state = 'filling'
+RETURNING state, filled_to
 """
 _SERVE = """
 WITH others AS (

@@ -45,7 +45,8 @@ mended AS (
   DELETE FROM search_dead_letters
   WHERE relation = %(relation)s AND key = ANY(%(keys)s::text[]) AND key <> ALL(%(refused)s::text[])
 )
-UPDATE search_generations SET sent = sent + 1 WHERE relation = %(relation)s AND state <> 'gone' RETURNING generation, search, sent
+UPDATE search_generations SET sent = sent + 1 WHERE relation = %(relation)s AND state <> 'gone'
+RETURNING generation, search, sent
 """
 _REVISIONS = "SELECT key, revision FROM outbox WHERE relation = %s AND key = ANY(%s)"
 
@@ -75,7 +76,7 @@ class Rows:
         return [Row(*each) for each in await found.fetchall()]
 
     async def others(self, generation: int, rows: Sequence[Row]) -> list[Row]:
-        """The same keys in another generation: no older than what the revisions they are sent with have made of them."""
+        """The same keys in another generation: no older than the revisions they are sent with."""
         query = f"SELECT key, row FROM ({rows_of(self._view, generation)}) AS s WHERE key = ANY(%s)"
         found = await self._connection.execute(query, ([row.key for row in rows],), prepare=False)
         shown = dict(await found.fetchall())

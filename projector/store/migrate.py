@@ -43,7 +43,8 @@ _NOT_SEARCHED = [
 ]
 _SEARCHED = text("SELECT DISTINCT relation FROM search_generations ORDER BY relation")
 _INDEXES = text(
-    "SELECT indexname FROM pg_indexes WHERE schemaname = :schema AND indexname LIKE 'ix\\_%' AND tablename = ANY(:served)"
+    "SELECT indexname FROM pg_indexes "
+    "WHERE schemaname = :schema AND indexname LIKE 'ix\\_%' AND tablename = ANY(:served)"
 )
 _KIND = text("SELECT relkind FROM pg_class WHERE oid = to_regclass(:t)")
 

@@ -35,6 +35,9 @@ SELECT json_build_object(
     LEFT JOIN pending_count USING (relation, generation) LEFT JOIN outbox_count USING (relation)
     LEFT JOIN search_dead_letter_count AS r USING (relation)
     LEFT JOIN search_generations AS i USING (relation, generation, search)),
+  'rebuilds', (SELECT coalesce(json_object_agg(relation, json_build_object('generation', generation, 'phase', phase,
+      'rows', rows, 'expected', expected, 'started_at', btrim(to_json(timezone('UTC', started_at))::text, '"') || 'Z',
+      'seconds_since', round(extract(epoch FROM clock_timestamp() - beat_at), 1))), '{}') FROM rebuilds),
   'dead_letters', (SELECT dead_letters FROM dead_letter_count))
 """
 
@@ -101,6 +104,7 @@ def _view(relation: Relation, state: str, summary: Mapping[str, Any], rows: Mapp
         "state": state if copy["state"] == "live" else copy["state"],
         "rows": rows.get(name),
         "pending": copy["pending"],
+        "rebuild": summary["rebuilds"].get(name),
         "search": _search(copy) if isinstance(relation, View) and relation.search else None,
     }
 

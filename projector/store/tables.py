@@ -122,7 +122,7 @@ rebuilds = Table(
     Column("relation", Text, primary_key=True),
     Column("generation", Integer, nullable=False, comment="the one that is built"),
     Column("phase", Text, nullable=False, comment="waiting, filling, indexing, draining or searching"),
-    Column("filled_to", Text, comment="while filling: the first key column's value that the last whole range ends with"),
+    Column("filled_to", Text, comment="while filling: where the last whole range of the first key column ends"),
     Column("rows", BigInteger, nullable=False, server_default=text("0"), comment="that are filled in"),
     Column("expected", BigInteger, comment="rows, as the generation before has them"),
     Column("runner", Text, nullable=False, comment="host and process that work at it"),

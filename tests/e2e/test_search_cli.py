@@ -72,7 +72,6 @@ async def test_from_no_index_to_one_built_anew(index: Searched) -> None:
 @pytest.mark.parametrize(
     ("arguments", "settings", "said"),
     [
-        (["rebuild", "order_overview"], {}, "rebuild makes search indexes only"),
         (["rebuild", "product_sales", "--search-only"], {}, "product_sales declares no search="),
         (["rebuild", "--search-only"], {}, "name the views to rebuild, or say --all"),
         (["indexer"], {"PREJOIN_ELASTICSEARCH_URL": ""}, "PREJOIN_ELASTICSEARCH_URL is not set"),

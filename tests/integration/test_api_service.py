@@ -39,7 +39,7 @@ async def test_status_tells_positions_lag_rows_and_dead_letters(shop: World, cli
     views = {view["view"]: view for view in status["views"]}
     assert views.keys() == {relation.name for relation in shop.projections.served}
     assert views["order_overview"] == {
-        "view": "order_overview", "generation": 1, "state": "lagging", "rows": 3, "pending": 0,
+        "view": "order_overview", "generation": 1, "state": "lagging", "rows": 3, "pending": 0, "rebuild": None,
         "search": {"backend": "postgres", "outbox": 0, "refused": 0, "as_of": None},
     }  # fmt: skip
     assert views["product_sales"]["search"] is None

@@ -168,7 +168,10 @@ def test_a_second_one_is_refused_with_who_runs_it_and_aborting_leaves_nothing(sh
     shop.given(records)
 
     def step(_: Step) -> None:
-        with closing(rebuild(shop, "fulfilment")) as second, pytest.raises(PrejoinError, match="already, by .* since 2"):
+        with (
+            closing(rebuild(shop, "fulfilment")) as second,
+            pytest.raises(PrejoinError, match=r"already, by .* since 2"),
+        ):
             second.run()
         raise Interrupted
 

@@ -19,7 +19,7 @@ def upgrade() -> None:
             "filled_to",
             sa.Text(),
             nullable=True,
-            comment="while filling: the first key column's value that the last whole range ends with",
+            comment="while filling: where the last whole range of the first key column ends",
         ),
         sa.Column("rows", sa.BigInteger(), server_default=sa.text("0"), nullable=False, comment="that are filled in"),
         sa.Column("expected", sa.BigInteger(), nullable=True, comment="rows, as the generation before has them"),
