@@ -23,6 +23,7 @@ class Settings(BaseSettings):
     read_database_url: SecretStr | None = None
     kafka_brokers: str | None = None
     elasticsearch_url: str = ""
+    fallback_index: bool = False
     group: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")] = "prejoin"
     projections: str = "projections"
     api_host: str = "127.0.0.1"
@@ -69,6 +70,11 @@ class Settings(BaseSettings):
     def search_urls(self) -> list[str]:
         """Elasticsearch's addresses, with user and password; raises SettingError where none is set."""
         return [url.strip() for url in self._required("elasticsearch_url").split(",")]
+
+    @property
+    def word_indexes(self) -> bool:
+        """Whether Postgres keeps indexes of words: always where it alone searches, else where it is asked to."""
+        return self.fallback_index or not self.elasticsearch_url
 
     @property
     def writer_url(self) -> str:

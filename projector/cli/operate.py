@@ -41,9 +41,7 @@ def migrate(
 
     settings, projections = loaded()
     read_url = settings.read_database_url.get_secret_value() if settings.read_database_url else None
-    # with Elasticsearch, Postgres answers searches only while that is away: no index of words for it to write
-    without = not settings.elasticsearch_url
-    done = apply(settings.writer_url, read_url, settings.group, projections, dry_run, word_indexes=without)
+    done = apply(settings.writer_url, read_url, settings.group, projections, dry_run, settings.word_indexes)
     if as_json:
         emit_json({"dry_run": dry_run, "steps": done})
         return

@@ -192,19 +192,21 @@ def _hits(resource: Resource, table: Table, shaped: Shaped, conditions: Sequence
 
 
 def _scored(resource: Resource, source: FromClause, shaped: Shaped, conditions: Sequence[ColumnElement[bool]]) -> Any:
-    """The rows with their score. OFFSET 0 keeps Postgres from making a row's vector once for each word."""
+    """The rows with their score. OFFSET 0 keeps Postgres from making a row's vector once for each grade and word."""
     columns = [source.c[name] for name in resource.fields]
     if not shaped.ways:
         return select(*columns, literal_column("0", BigInteger).label("score")).where(true(), *conditions).subquery("s")
     used = sorted(set(grades(resource.search).values())) if resource.search else []
+    rows = select(*columns, _words(resource).label("_words")).select_from(source).where(true(), *conditions)
+    worded = rows.offset(literal_column("0")).subquery("worded")
     by_grade = [
         func.ts_filter(
-            _words(resource), literal_column(f"'{{{GRADES[g].lower()}}}'::\"char\"[]"), type_=TSVECTOR
+            worded.c["_words"], literal_column(f"'{{{GRADES[g].lower()}}}'::\"char\"[]"), type_=TSVECTOR
         ).label(f"_{g}")
         for g in used
     ]
-    rows = select(*columns, *by_grade).select_from(source).where(true(), *conditions).offset(literal_column("0"))
-    inner = rows.subquery("worded")
+    graded = select(*(worded.c[name] for name in resource.fields), *by_grade).offset(literal_column("0"))
+    inner = graded.subquery("graded")
     score = sum((_count(resource, inner, n, ways) for n, ways in enumerate(shaped.ways)), literal_column("0"))
     if shaped.whole:
         same = func.search_fold(inner.c[resource.key[0].name]) == any_(bindparam("wholes", type_=ARRAY(Text)))

@@ -70,6 +70,18 @@ async def test_from_no_index_to_one_built_anew(index: Searched) -> None:
 
 
 @pytest.mark.parametrize(
+    ("settings", "there"), [({}, 0), ({"PREJOIN_FALLBACK_INDEX": "true"}, 2), ({"PREJOIN_ELASTICSEARCH_URL": ""}, 2)]
+)
+def test_postgres_keeps_indexes_of_words_where_it_is_to_search(
+    index: Searched, settings: dict[str, str], there: int
+) -> None:
+    done = prejoin(index, "migrate", **settings)
+    assert done.returncode == 0, done.stderr
+    words = "SELECT count(*) FROM pg_indexes WHERE schemaname = %s AND indexname LIKE '%%_words_%%'"
+    assert index.world.fetch(words, f"{index.world.group}_views") == [(there,)]
+
+
+@pytest.mark.parametrize(
     ("arguments", "settings", "said"),
     [
         (["rebuild", "product_sales", "--search-only"], {}, "product_sales declares no search="),
