@@ -34,9 +34,7 @@ def rebuild(
         bool, typer.Option("--search-only", help="A new search index beside the old one, then the switch.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be built, and do nothing.")] = False,
-    drop_old: Annotated[
-        bool, typer.Option("--drop-old", help="Do not keep the copy that was served before.")
-    ] = False,
+    drop_old: Annotated[bool, typer.Option("--drop-old", help="Do not keep the copy that was served before.")] = False,
     abort: Annotated[bool, typer.Option("--abort", help="Give up what an interrupted rebuild has left.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: Json = False,
@@ -71,7 +69,7 @@ def _rebuild(
     read_url = settings.read_database_url.get_secret_value() if settings.read_database_url else None
     urls = settings.search_urls if settings.elasticsearch_url else []
     at = Place(settings.writer_url, urls, settings.group, projections)
-    with closing(Rebuild(at.url, read_url, at.group, projections, chosen, word_indexes=not urls)) as made:
+    with closing(Rebuild(at.url, read_url, at.group, projections, chosen, settings.word_indexes)) as made:
         if abort:
             _say_dropped(made.abort(), "nothing was being built", as_json)
             return
