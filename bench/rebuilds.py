@@ -1,0 +1,70 @@
+"""All views built anew from the entities, beside CREATE TABLE AS of the same queries with the same keys and indexes."""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from bench.applier import BATCH, GROUP, apply_all, in_batches
+from bench.place import JARS, BenchError, say
+from bench.results import Result
+from bench.sizes import Size
+from projector.declare.projections import Projections, load
+from projector.declare.sql import plain, quoted
+from projector.embedded import Stack
+from projector.operate.rebuild import Rebuild
+from projector.operate.verify import Verifier
+from projector.store.connect import connect
+from projector.store.definitions import indexes, served_query
+from projector.store.migrate import migrate
+from projector.store.names import generation_name
+
+PEERS = 1_000  # generations that nobody serves: where the peer's tables are
+
+
+def measure(size: Size) -> Iterator[Result]:
+    projections = load("projections")
+    with (
+        tempfile.TemporaryDirectory(prefix="prejoin-bench-") as root,
+        Stack(Path(root), ("postgres",), cache=JARS) as it,
+    ):
+        url = it.endpoints.database_url
+        migrate(url, None, GROUP, projections)
+        say("rebuilds: applying")
+        apply_all(url, projections, list(in_batches(size.ingest_scale, BATCH)))
+        say("rebuilds: building anew")
+        started = time.perf_counter()
+        with closing(Rebuild(url, None, GROUP, projections, projections.relations)) as rebuild:
+            rebuild.run()
+        ours = time.perf_counter() - started
+        theirs = create_tables(url, projections)
+        say("rebuilds: verifying")
+        started, rows = time.perf_counter(), 0
+        with closing(Verifier(url, GROUP, projections)) as verifier:
+            for relation in projections.relations:
+                found = verifier.verify(relation)
+                rows += found.rows if relation.stored else 0
+                if found.different:
+                    raise BenchError(f"{relation.name}: {found.different} rows differ after the rebuild")
+        verified = time.perf_counter() - started
+    yield Result("rebuild/CREATE TABLE AS", rows / ours, rows / theirs, "rows/s", "ratio >= 0.5", {"rows": rows})
+    yield Result("verify", rows / verified, None, "rows/s", None, {"rows": rows})
+
+
+def create_tables(url: str, projections: Projections) -> float:
+    """Seconds for the same tables, made by nobody who must let others work."""
+    served = {relation.name: 2 for relation in projections.relations}
+    peers = {relation.name: PEERS for relation in projections.relations}
+    with connect(url, GROUP, autocommit=True) as connection:
+        connection.execute(f'SET search_path = "{GROUP}_views", "{GROUP}_entities"')
+        started = time.perf_counter()
+        for relation in (r for r in projections.relations if r.stored):
+            table, query = quoted(generation_name(relation.name, PEERS)), served_query(projections, relation, served)
+            connection.execute(f"CREATE TABLE {table} AS {plain(query)}")
+            unique = ", ".join(quoted(k) for k in relation.key)
+            connection.execute(f"CREATE UNIQUE INDEX ON {table} ({unique})")
+            for ddl in indexes(projections, relation, peers).values():
+                connection.execute(ddl)
+            connection.execute(f"ANALYZE {table}")
+        return time.perf_counter() - started
