@@ -4,7 +4,19 @@ from sqlalchemy import cast, func, select
 
 from projections.customers import customers
 from projections.order_overview import order_overview
-from projector.declare import Rollup, View, WholeNumber, by_currency, count, greatest, least, or_empty, total, whole
+from projector.declare import (
+    Rollup,
+    Search,
+    View,
+    WholeNumber,
+    by_currency,
+    count,
+    greatest,
+    least,
+    or_empty,
+    total,
+    whole,
+)
 
 o = order_overview.c
 
@@ -68,4 +80,8 @@ customer_summary = View(
         customers.c.updated_at,
     ).select_from(customers.table.join(theirs, theirs.c.customer_id == customers.c.customer_id, full=True)),
     indexes=[("country",), ("-last_order_at",), ("-orders",), ("name",)],
+    search=Search(
+        text={"customer_id": 5, "name": 3, "email": 3},
+        facets=["country", "segment", "erased"],
+    ),
 )

@@ -10,7 +10,7 @@ from projections.payments import payments
 from projections.products import products
 from projections.shipments import shipments
 from projections.stock import stock
-from projector.declare import Instant, Money, String, View, first_of, list_of
+from projector.declare import Instant, Money, Search, String, View, first_of, list_of
 
 line = orders.rows("lines")
 
@@ -141,4 +141,23 @@ order_overview = View(
         ("customer_id", "-placed_at"),
         ("customer_country", "-placed_at"),
     ],
+    search=Search(
+        text={
+            "order_id": 5,
+            "customer_name": 3,
+            "customer_email": 3,
+            "lines.product_name": 2,
+            "carrier": 1,
+            "cancel_reason": 1,
+        },
+        facets=[
+            "status",
+            "payment_status",
+            "shipment_status",
+            "customer_country",
+            "customer_segment",
+            "currency",
+            "lines.category",
+        ],
+    ),
 )

@@ -23,6 +23,7 @@ class Settings(BaseSettings):
     read_database_url: SecretStr | None = None
     kafka_brokers: str | None = None
     elasticsearch_url: str = ""
+    fallback_index: bool = False
     group: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")] = "prejoin"
     projections: str = "projections"
     api_host: str = "127.0.0.1"
@@ -57,6 +58,24 @@ class Settings(BaseSettings):
                 raise ValueError("must look like host:port,host:port")
         return value
 
+    @field_validator("elasticsearch_url")
+    @classmethod
+    def _are_search_urls(cls, value: str) -> str:
+        for url in value.split(",") if value else ():
+            if not _is_http_url(url.strip()):
+                raise ValueError("must look like http://host:port,… or https://user:password@host:port")
+        return value
+
+    @property
+    def search_urls(self) -> list[str]:
+        """Elasticsearch's addresses, with user and password; raises SettingError where none is set."""
+        return [url.strip() for url in self._required("elasticsearch_url").split(",")]
+
+    @property
+    def word_indexes(self) -> bool:
+        """Whether Postgres keeps indexes of words: always where it alone searches, else where it is asked to."""
+        return self.fallback_index or not self.elasticsearch_url
+
     @property
     def writer_url(self) -> str:
         """The writer's `postgresql://…`; raises SettingError where it is not set."""
@@ -88,6 +107,14 @@ def _is_postgres_url(text: str) -> bool:
         conninfo_to_dict(text)
         return urlsplit(text).scheme in ("postgresql", "postgres") and urlsplit(text).port != 0
     except (ProgrammingError, ValueError):  # a port that is no number, a broken percent-escape
+        return False
+
+
+def _is_http_url(text: str) -> bool:
+    try:
+        address = urlsplit(text)
+        return address.scheme in ("http", "https") and bool(address.hostname) and bool(address.port)
+    except ValueError:  # a port that is no number
         return False
 
 

@@ -1,7 +1,7 @@
 """The application: one list and one row for each served view, and what tells how the service is."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -13,7 +13,7 @@ from starlette.types import Scope
 from projector.declare.projections import load
 from projector.settings import Settings, read_settings
 from read_api.boundary import Boundary
-from read_api.database import Database
+from read_api.database import SEARCHES, Database
 from read_api.docs import docs_page
 from read_api.freshness import Waiters
 from read_api.health import AskEnds, Health
@@ -22,6 +22,9 @@ from read_api.openapi import document
 from read_api.problems import Problem, on_http_exception, on_problem
 from read_api.reading import Reader
 from read_api.resource import Resource
+from read_api.search.elastic import Elastic
+from read_api.search.endpoint import Backends, search_handler
+from read_api.search.postgres import Postgres
 from read_api.views import list_handler, one_handler
 
 DOCS_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -38,22 +41,30 @@ def create_app(settings: Settings | None = None, ends: AskEnds | None = None) ->
     settings = settings or read_settings()
     projections = load(settings.projections)
     database = Database(settings.reader_url, settings.group)
+    searches = Database(settings.reader_url, settings.group, SEARCHES)
     waiters = Waiters(database)
+    reader = Reader(database, waiters)
+    elastic = Elastic(settings.search_urls) if settings.elasticsearch_url else None
+    metrics = Metrics(database)
+    backends = Backends(database, Postgres(Reader(searches, waiters)), elastic, settings.group, metrics.searched)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        async with database.running():
+        async with AsyncExitStack() as running:
+            await running.enter_async_context(database.running())
+            await running.enter_async_context(searches.running())
+            if elastic:
+                await running.enter_async_context(elastic.running())
             yield
             await waiters.close()
 
-    metrics = Metrics(database)
     app = FastAPI(title="Prejoin", lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.exception_handler(Problem)(on_problem)
     app.exception_handler(HTTPException)(on_http_exception)
     app.add_middleware(Boundary, metrics=metrics)
     resources = [Resource(relation) for relation in projections.served]
     _route_services(app, Health(database, projections, ends), metrics)
-    _route_views(app, resources, Reader(database, waiters))
+    _route_views(app, resources, reader, backends)
     _route_documents(app, resources)
     return app
 
@@ -78,9 +89,11 @@ def _route_services(app: FastAPI, health: Health, metrics: Metrics) -> None:
     _get(app, "/metrics", metrics.show)
 
 
-def _route_views(app: FastAPI, resources: list[Resource], reader: Reader) -> None:
+def _route_views(app: FastAPI, resources: list[Resource], reader: Reader, backends: Backends) -> None:
     for resource in resources:
         _get(app, resource.path, list_handler(resource, reader))
+        if resource.search:  # before the route of one row: no row can have the key `search`
+            _get(app, f"{resource.path}/search", search_handler(resource, backends))
         _get(app, resource.one_path, one_handler(resource, reader))
 
 

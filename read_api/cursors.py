@@ -20,10 +20,14 @@ class CursorError(ValueError):
         super().__init__(detail)
 
 
-def query_digest(resource: Resource, conditions: Sequence[Condition], sort: Sequence[tuple[str, bool]]) -> bytes:
-    """What a cursor is bound to: view, filters (in whatever order they were given) and sort; not limit nor fields."""
+def query_digest(
+    resource: Resource, conditions: Sequence[Condition], sort: Sequence[tuple[str, bool]], q: str | None = None
+) -> bytes:
+    """What a cursor is bound to: view, filters (in whatever order they were given), sort and, of a search, what it
+    asks for; not limit nor fields.
+    """
     filters = sorted((c.field, c.operator, sorted({str(value) for value in c.values})) for c in conditions)
-    bound = json.dumps([resource.name, filters, list(sort)])
+    bound = json.dumps([resource.name, filters, list(sort), *([] if q is None else [q])])
     return hashlib.blake2b(bound.encode(), digest_size=_DIGEST_SIZE).digest()
 
 
@@ -34,6 +38,14 @@ def encode(digest: bytes, values: str) -> str:
 
 def decode(cursor: str, digest: bytes, order: Sequence[Term]) -> tuple[Any, ...]:
     """The order values of the row behind which to go on. Raises CursorError."""
+    values = contents(cursor, digest)
+    if len(values) != len(order):
+        raise CursorError
+    return tuple(value_of(term, value) for term, value in zip(order, values, strict=True))
+
+
+def contents(cursor: str, digest: bytes) -> list[Any]:
+    """The list that a cursor of this query holds. Raises CursorError."""
     try:
         raw = base64.b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         values = json.loads(raw[_DIGEST_SIZE:])
@@ -41,12 +53,13 @@ def decode(cursor: str, digest: bytes, order: Sequence[Term]) -> tuple[Any, ...]
         raise CursorError from None
     if raw[:_DIGEST_SIZE] != digest:
         raise CursorError("is of another query: give the filters and the sort that it came with, or leave it out")
-    if not isinstance(values, list) or len(values) != len(order):
+    if not isinstance(values, list):
         raise CursorError
-    return tuple(_value(term, value) for term, value in zip(order, values, strict=True))
+    return values
 
 
-def _value(term: Term, value: object) -> Any:
+def value_of(term: Term, value: object) -> Any:
+    """The value of a column that a cursor holds as text. Raises CursorError."""
     if value is None and term.field.nullable:
         return None
     if not isinstance(value, str) or "\0" in value:

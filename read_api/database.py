@@ -14,6 +14,7 @@ from read_api.problems import unavailable
 Row = tuple[Any, ...]
 
 POOL_SIZE = 8
+SEARCHES = 4  # of a pool of their own: however long they take, the other endpoints have theirs
 WAITING = 500  # requests that may wait for a connection; more are refused at once
 SECONDS_FOR_A_CONNECTION = 5.0
 SECONDS_OF_TRYING = 2.0
@@ -25,11 +26,11 @@ SESSION = "-c default_transaction_read_only=on -c statement_timeout=10000"
 class Database:
     """Read-only sessions on PREJOIN_READ_DATABASE_URL. Whatever fails in passing is raised as a 503 Problem."""
 
-    def __init__(self, url: str, group: str) -> None:
+    def __init__(self, url: str, group: str, size: int = POOL_SIZE) -> None:
         self.pool: AsyncConnectionPool[AsyncConnection[Row]] = AsyncConnectionPool(
             url,
             min_size=1,
-            max_size=POOL_SIZE,
+            max_size=size,
             max_waiting=WAITING,
             timeout=SECONDS_FOR_A_CONNECTION,
             # then the next request tries anew: the pool's own pauses grow to minutes

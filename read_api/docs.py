@@ -61,9 +61,9 @@ def _grouped(parameters: list[Described]) -> list[tuple[str, str, str]]:
 
 
 def _row_of(schema: Described) -> Described:
-    """Of a list's page the row that it lists."""
+    """Of a page the row that it lists, of a search the row of its hits."""
     row: Described = schema.get("properties", {}).get("data", {}).get("items", schema)
-    return row
+    return row.get("properties", {}).get("row", row) if "highlights" in row.get("properties", {}) else row
 
 
 def _columns(row: Described) -> list[tuple[str, str, str]]:

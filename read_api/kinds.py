@@ -9,16 +9,12 @@ from typing import Any
 
 from sqlalchemy import (
     Boolean,
-    ColumnElement,
     Date,
     DateTime,
     Integer,
     Numeric,
     String,
     Text,
-    cast,
-    func,
-    literal_column,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import BigInteger, TypeEngine
@@ -29,7 +25,6 @@ Schema = dict[str, Any]
 _INSTANT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,20})?(Z|[+-][0-9]{2}:[0-9]{2})", re.I | re.A
 )
-_UTC: ColumnElement[str] = literal_column("'UTC'")
 _INT8 = range(-(2**63), 2**63)
 
 
@@ -41,7 +36,6 @@ class Kind:
     """
 
     schema: Schema
-    shown: Callable[[ColumnElement[Any]], ColumnElement[Any]] = lambda column: column
     read: Callable[[str], Any] = str
     bind: TypeEngine[Any] | None = None
     ranges: bool = True
@@ -73,21 +67,6 @@ def _object_schema(column_type: TypeEngine[Any]) -> Schema:
 def nullable(schema: Schema) -> Schema:
     """The schema, or null."""
     return {**schema, "type": [schema["type"], "null"]} if "type" in schema else schema
-
-
-def _as_text(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    return cast(column, Text)
-
-
-def _trimmed(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    return cast(func.trim_scale(column), Text)
-
-
-def _in_utc(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    # JSON's form of a timestamp is ISO 8601 whatever DateStyle says, years in four digits, no trailing zeros
-    text = func.btrim(cast(func.to_json(func.timezone(_UTC, column)), Text), literal_column("'\"'"))
-    shown: ColumnElement[Any] = text.op("||")(literal_column("'Z'"))
-    return shown
 
 
 def _read_integer(text: str) -> int:
@@ -141,16 +120,11 @@ INTEGER = Kind({"type": "integer", "format": "int64"}, read=_read_integer, bind=
 WHOLE = Kind({"type": "integer"}, read=_read_whole, bind=Numeric())
 MONEY = Kind(
     {"type": "string", "pattern": r"^-?[0-9]+\.[0-9]{2}$", "examples": ["12.50"]},
-    shown=_as_text,
     read=_read_decimal,
     bind=Numeric(),
 )
-DECIMAL = Kind(
-    {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?$"}, shown=_trimmed, read=_read_decimal, bind=Numeric()
-)
+DECIMAL = Kind({"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?$"}, read=_read_decimal, bind=Numeric())
 BOOLEAN = Kind({"type": "boolean"}, read=_read_boolean, bind=Boolean(), ranges=False)
-INSTANT = Kind(
-    {"type": "string", "format": "date-time"}, shown=_in_utc, read=_read_instant, bind=DateTime(timezone=True)
-)
+INSTANT = Kind({"type": "string", "format": "date-time"}, read=_read_instant, bind=DateTime(timezone=True))
 DATE = Kind({"type": "string", "format": "date"}, read=_read_date, bind=Date())
 OBJECT = Kind({})

@@ -25,6 +25,12 @@ class Metrics:
         self._seconds = Histogram(
             "prejoin_api_request_seconds", "Time to answer", ["route"], buckets=_SECONDS, registry=self._registry
         )
+        self._searches = Counter(
+            "prejoin_api_searches",
+            "Searches answered, by what answered; degraded: Postgres in place of Elasticsearch",
+            ["view", "backend", "degraded"],
+            registry=self._registry,
+        )
         pool = Gauge("prejoin_api_pool", "Database connections and who waits for one", ["of"], registry=self._registry)
         for of, name in (("open", "pool_size"), ("idle", "pool_available"), ("waiting", "requests_waiting")):
             pool.labels(of).set_function(partial(_stat, database, name))
@@ -35,6 +41,10 @@ class Metrics:
         route = getattr(scope.get("route"), "path", "unmatched")
         self._requests.labels(method, route, status).inc()
         self._seconds.labels(route).observe(seconds)
+
+    def searched(self, view: str, backend: str, degraded: bool) -> None:
+        """Count one search."""
+        self._searches.labels(view, backend, str(degraded).lower()).inc()
 
     async def show(self, _request: Request) -> Response:
         """`GET /metrics`."""

@@ -7,6 +7,8 @@ from read_api.freshness import MAX_WAIT
 from read_api.kinds import Schema, nullable
 from read_api.parameters import DEFAULT_LIMIT, MAX_LIMIT, operators
 from read_api.resource import NULL_KEY, Field, Resource
+from read_api.search.body import FACET_VALUES
+from read_api.search.words import MAX_LENGTH, MAX_WORDS
 
 Described = dict[str, Any]
 
@@ -24,6 +26,35 @@ _ABOUT = """Cross-service answers from views that were joined beforehand. GET an
 
 Each answer tells how fresh it is: every event that the broker held at `Prejoin-As-Of` has been applied. To read what
 you just wrote, send `Prejoin-Min-Position` with `Prefer: wait=N`."""
+_WORDS = f"""Words that must all be there, at most {MAX_WORDS}; case and accents do not matter, the last may be the
+beginning of a longer one, one typo is forgiven in words of five letters or more. `"a phrase"` as it is, `-word` not at
+all. The best hits come first, unless `sort` says otherwise."""
+_SEARCHED: Schema = {
+    "type": "object",
+    "required": ["data", "total", "facets", "has_more", "next_cursor", "backend", "degraded"],
+}
+_FOUND: Described = {
+    "total": {
+        "type": "object",
+        "properties": {"value": {"type": "integer"}, "relation": {"enum": ["eq", "gte"]}},
+        "required": ["value", "relation"],
+    },
+    "facets": {
+        "type": "object",
+        "additionalProperties": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"value": {"type": ["string", "integer", "boolean"]}, "count": {"type": "integer"}},
+                "required": ["value", "count"],
+            },
+        },
+    },
+    "has_more": {"type": "boolean"},
+    "next_cursor": {"type": ["string", "null"]},
+    "backend": {"enum": ["elasticsearch", "postgres"]},
+    "degraded": {"type": "boolean", "description": "Whether Postgres answered in Elasticsearch's place."},
+}
 _FRESHNESS: Described = {
     "Prejoin-As-Of": ("Every event that the broker held at this time has been applied. Absent before the first time.",
                       {"type": "string", "format": "date-time"}),
@@ -75,7 +106,16 @@ _STATUS: Schema = {
             "properties": {
                 "view": {"type": "string"}, "generation": {"type": ["integer", "null"]},
                 "state": {"enum": ["live", "lagging", "stuck", "stopped", "building", "paused"]},
-                "rows": {"type": ["integer", "null"]}, "pending": {"type": "integer"}, "search": {"type": "null"},
+                "rows": {"type": ["integer", "null"]}, "pending": {"type": "integer"},
+                "search": {
+                    "type": ["object", "null"],
+                    "properties": {
+                        "backend": {"enum": ["elasticsearch", "postgres"]},
+                        "outbox": {"type": "integer", "description": "Keys that the index has yet to see."},
+                        "refused": {"type": "integer", "description": "Rows whose document Elasticsearch refused."},
+                        "as_of": {"type": ["string", "null"], "format": "date-time"},
+                    },
+                },
             },
         }},
         "dead_letters": {"type": "integer"},
@@ -91,6 +131,8 @@ def document(resources: Iterable[Resource]) -> Described:
     for resource in resources:
         paths[resource.path] = {"get": _list(resource)}
         paths[resource.one_path] = {"get": _one(resource)}
+        if resource.search:
+            paths[f"{resource.path}/search"] = {"get": _search(resource)}
     for path, summary in (("/livez", "Whether the process is up"), ("/readyz", "Whether it can answer")):
         paths[path] = {"get": _operation(path[1:], summary, "service", _content({"type": "object"}))}
     return {
@@ -123,11 +165,44 @@ def _list(resource: Resource) -> Described:
         },
         "required": ["data", "has_more", "next_cursor"],
     }
-    filters = [p for f in resource.fields.values() if f.plain for p in _filters(f)]
+    filters = [p for f in resource.filters.values() for p in _filters(f)]
     described = _operation(
         f"list_{resource.name}", f"Rows of {resource.name}", resource.name, _content(page, fresh=True)
     )
     return described | {"parameters": [*_paging(resource), *filters, *_refer_to_waiting()]}
+
+
+def _search(resource: Resource) -> Described:
+    hit = {
+        "type": "object",
+        "properties": {
+            "score": {"type": "number", "description": "1 for a word found as it is in a field of boost 1."},
+            "highlights": {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "string"}}},
+            "row": {**_row(resource), "required": [f.name for f in resource.key]},
+        },
+        "required": ["score", "highlights", "row"],
+    }
+    filters = [p for f in resource.filters.values() for p in _filters(f)]
+    described = _operation(
+        f"search_{resource.name}",
+        f"Rows of {resource.name} by their words",
+        resource.name,
+        _content({**_SEARCHED, "properties": {"data": {"type": "array", "items": hit}, **_FOUND}}, fresh=True),
+    )
+    return described | {"parameters": [*_searching(resource), *_paging(resource), *filters, *_refer_to_waiting()]}
+
+
+def _searching(resource: Resource) -> list[Described]:
+    assert resource.search is not None
+    words = {"type": "string", "maxLength": MAX_LENGTH, "examples": ['red "leather shoe" -used']}
+    found = [_query("q", f"{_WORDS} Fields searched: {', '.join(resource.search.text)}.", words)]
+    if resource.search.facets:
+        facets = {"type": "array", "items": {"enum": list(resource.search.facets)}}
+        what = (
+            f"Columns whose values are counted over all hits, the {FACET_VALUES} most frequent of each; nulls are not."
+        )
+        found.append(_query("facets", what, facets, explode=False))
+    return found
 
 
 def _one(resource: Resource) -> Described:

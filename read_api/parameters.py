@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -17,6 +17,7 @@ from read_api.statements import Condition, Shape
 
 DEFAULT_LIMIT, MAX_LIMIT = 25, 200
 MAX_VALUES = 200
+OPTIONS = ("sort", "limit", "fields", "cursor")
 RANGES = ("gt", "gte", "lt", "lte")
 _SHOWN = 100  # characters of a name that an answer repeats
 _NAME = re.compile(r"(?P<field>[^\[\]]+)(\[(?P<operator>[a-z]+)\])?")
@@ -44,13 +45,13 @@ def read_pairs(request: Request) -> list[tuple[str, str]]:
         try:
             found.append((name.decode(), value.decode()))
         except UnicodeDecodeError:
-            errors.append(ParameterError(_shown(name.decode(errors="replace")), "is not valid UTF-8"))
+            errors.append(ParameterError(shown(name.decode(errors="replace")), "is not valid UTF-8"))
             continue
         if b"\0" in name + value:
-            errors.append(ParameterError(_shown(found[-1][0]), "holds a NUL character"))
+            errors.append(ParameterError(shown(found[-1][0]), "holds a NUL character"))
     names = [name for name, _ in found]
     repeated = [n for n in dict.fromkeys(names) if names.count(n) > 1] if len(set(names)) < len(names) else []
-    errors += [ParameterError(_shown(n), "is given more than once; for any of several write a,b") for n in repeated]
+    errors += [ParameterError(shown(n), "is given more than once; for any of several write a,b") for n in repeated]
     if errors:
         raise bad_request(errors)
     return found
@@ -59,16 +60,13 @@ def read_pairs(request: Request) -> list[tuple[str, str]]:
 def refuse_any(request: Request) -> None:
     """For what takes no parameters."""
     if pairs := read_pairs(request):
-        raise bad_request(
-            [ParameterError(_shown(name), "is not a parameter here: there are none") for name, _ in pairs]
-        )
+        raise bad_request([ParameterError(shown(name), "is not a parameter here: there are none") for name, _ in pairs])
 
 
 def read_list(resource: Resource, request: Request) -> ListQuery:
     """The query of a list request. Raises a 400 Problem that names each parameter that is wrong."""
-    reading = _Reading(resource)
-    pairs = dict(read_pairs(request))
-    options = {name: pairs.pop(name) for name in ("sort", "limit", "fields", "cursor") if name in pairs}
+    reading = Reading(resource, resource.path, OPTIONS)
+    pairs, options = reading.options_of(request)
     conditions = reading.conditions(pairs)
     sort = reading.sort(options["sort"]) if "sort" in options else ()
     fields = reading.fields(options["fields"]) if "fields" in options else tuple(resource.fields)
@@ -87,20 +85,32 @@ def read_list(resource: Resource, request: Request) -> ListQuery:
     return ListQuery(shape, conditions, after, limit, digest)
 
 
-class _Reading:
-    """Reads one request's parameters; mistakes are kept until `finish` raises them all."""
+class Reading:
+    """Reads one request's parameters; mistakes are kept until `finish` raises them all.
 
-    def __init__(self, resource: Resource) -> None:
-        self.resource, self.errors = resource, list[ParameterError]()
+    `path` is what the parameters are of, `options` those that are no filters.
+    """
+
+    def __init__(self, resource: Resource, path: str, options: Sequence[str]) -> None:
+        self.resource, self.path, self.options = resource, path, options
+        self.errors = list[ParameterError]()
+
+    def options_of(self, request: Request) -> tuple[dict[str, str], dict[str, str]]:
+        """The filters and the options of a request. Raises a 400 Problem for what is no text."""
+        pairs = dict(read_pairs(request))
+        return pairs, {name: pairs.pop(name) for name in self.options if name in pairs}
 
     def wrong(self, parameter: str, detail: str) -> None:
-        self.errors.append(ParameterError(_shown(parameter), detail))
+        """Note a mistake."""
+        self.errors.append(ParameterError(shown(parameter), detail))
 
     def finish(self) -> None:
+        """Raise a 400 Problem if there was any mistake."""
         if self.errors:
             raise bad_request(self.errors)
 
     def conditions(self, pairs: Mapping[str, str]) -> tuple[Condition, ...]:
+        """The filters."""
         found = []
         for name, text in pairs.items():
             try:
@@ -111,14 +121,16 @@ class _Reading:
 
     def _condition(self, name: str, text: str) -> Condition:
         match = _NAME.fullmatch(name)
-        field = self.resource.fields.get(match["field"]) if match else None
+        known = {**self.resource.fields, **self.resource.inside}
+        field = known.get(match["field"]) if match else None
         if match is None or field is None:
-            raise ValueError(f"is not a parameter of {self.resource.path}{_near(name, self.resource.fields)}")
+            raise ValueError(f"is not a parameter of {self.path}{near(name, [*known, *self.options])}")
         operator = match["operator"] or "eq"
         if not field.plain:
             raise ValueError("is an object: it neither filters nor sorts")
         if operator not in operators(field):
-            raise ValueError(f"has no such operator: there are {', '.join(operators(field)[1:])}")
+            others = operators(field)[1:]
+            raise ValueError("has no such operator: there " + (f"are {', '.join(others)}" if others else "is none"))
         if operator in RANGES:
             return Condition(field.name, operator, (field.kind.read(_unescaped(text)),))
         if operator == "null":
@@ -129,11 +141,12 @@ class _Reading:
         return Condition(field.name, operator, tuple(dict.fromkeys(field.kind.read(_unescaped(t)) for t in texts)))
 
     def sort(self, text: str) -> tuple[tuple[str, bool], ...]:
+        """Column and whether descending, of each term."""
         terms = tuple((part.removeprefix("-"), part.startswith("-")) for part in text.split(","))
         names = [name for name, _ in terms]
         for name in dict.fromkeys(names):
             if not (field := self.resource.fields.get(name)):
-                self.wrong("sort", f"{_shown(name)!r} is not a column{_near(name, self.resource.fields)}")
+                self.wrong("sort", f"{shown(name)!r} is not a column{near(name, self.resource.fields)}")
             elif not field.plain:
                 self.wrong("sort", f"{name} is an object: it neither filters nor sorts")
             elif names.count(name) > 1:
@@ -141,13 +154,15 @@ class _Reading:
         return terms
 
     def fields(self, text: str) -> tuple[str, ...]:
+        """The columns wanted, in the view's order, the key among them."""
         asked = set(text.split(","))
         for name in sorted(asked - self.resource.fields.keys()):
-            self.wrong("fields", f"{_shown(name)!r} is not a column{_near(name, self.resource.fields)}")
+            self.wrong("fields", f"{shown(name)!r} is not a column{near(name, self.resource.fields)}")
         asked |= {field.name for field in self.resource.key}
         return tuple(name for name in self.resource.fields if name in asked)
 
     def limit(self, text: str) -> int:
+        """Rows of a page."""
         if not re.fullmatch(r"[0-9]+", text, re.ASCII) or not text.strip("0"):
             self.wrong("limit", f"should be a whole number from 1 (at most {MAX_LIMIT} are given)")
             return DEFAULT_LIMIT
@@ -157,6 +172,8 @@ class _Reading:
 
 def operators(field: Field) -> tuple[str, ...]:
     """The operators of a plain column; the first is what no brackets mean."""
+    if field.inside:  # of several values it would not be clear which is meant
+        return ("eq",)
     return ("eq", "ne", "null", *(RANGES if field.kind.ranges else ()))
 
 
@@ -164,10 +181,12 @@ def _unescaped(value: str) -> str:
     return value.replace("\\,", ",")
 
 
-def _near(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name[:_SHOWN], known, 1)
-    return f"; did you mean {near[0]}?" if near else ""
+def near(name: str, known: Iterable[str]) -> str:
+    """Ends what is said of an unknown name: the one that was meant, perhaps."""
+    found = difflib.get_close_matches(name[:_SHOWN], known, 1)
+    return f"; did you mean {found[0]}?" if found else ""
 
 
-def _shown(name: str) -> str:
+def shown(name: str) -> str:
+    """A name as an answer repeats it."""
     return name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…"

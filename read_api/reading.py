@@ -1,6 +1,6 @@
 """Reading a view: the generation that is served, in one statement with what it was read at."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from psycopg import errors
@@ -13,6 +13,10 @@ from read_api.statements import Condition, Shape, parameters, statement
 
 ATTEMPTS = 3  # a switch between two of them is rare, two in a row are rarer
 SERVED = "SELECT generation FROM served WHERE relation = $1"
+
+
+Asked = tuple[str, list[Any]]
+"""A statement and its values."""
 
 
 class Page(NamedTuple):
@@ -39,25 +43,39 @@ class Reader:
     ) -> Page:
         """The rows, once the wanted positions are applied. Raises a 503 Problem if they are not in time."""
         values = parameters(resource, conditions, after)
-        page = await self._read(resource, shape, values)
-        if not page.freshness.reaches(wanted.positions) and wanted.wait:
-            await self._waiters.wait(wanted.positions, wanted.wait)
-            page = await self._read(resource, shape, values)
-        if not page.freshness.reaches(wanted.positions):
-            raise too_early(wanted, page.freshness)
-        return page
 
-    async def _read(self, resource: Resource, shape: Shape, values: dict[str, Any]) -> Page:
+        def ask(generation: int) -> Asked:
+            found = statement(resource, generation, shape)
+            return found.sql, found.values(values)
+
+        (rows,), freshness = await self.answer(resource, wanted, ask)
+        return Page(rows, freshness)
+
+    async def answer(
+        self, resource: Resource, wanted: Wanted, ask: Callable[[int], Asked]
+    ) -> tuple[Sequence[Any], Freshness]:
+        """What a statement over the served generation answers behind FRESHNESS, and that.
+
+        Once the wanted positions are applied; raises a 503 Problem if they are not in time.
+        """
+        found, freshness = await self._read(resource, ask)
+        if not freshness.reaches(wanted.positions) and wanted.wait:
+            await self._waiters.wait(wanted.positions, wanted.wait)
+            found, freshness = await self._read(resource, ask)
+        if not freshness.reaches(wanted.positions):
+            raise too_early(wanted, freshness)
+        return found, freshness
+
+    async def _read(self, resource: Resource, ask: Callable[[int], Asked]) -> tuple[Sequence[Any], Freshness]:
         for _ in range(ATTEMPTS):
             try:
                 generation = self._generations.get(resource.name) or await self._served(resource)
-                found = statement(resource, generation, shape)
-                *freshness, now_served, rows = await self._database.one(found.sql, found.values(values))
+                as_of, lag, positions, now_served, *found = await self._database.one(*ask(generation))
             except (errors.UndefinedTable, errors.UndefinedColumn, errors.InsufficientPrivilege):
                 self._generations.pop(resource.name, None)  # dropped, or of other declarations than ours
                 continue
             if now_served == generation:
-                return Page(rows, Freshness(*freshness))
+                return found, Freshness(as_of, lag, positions)
             self._generations.pop(resource.name, None)
         raise unavailable(
             f"{resource.path} is not there as declared: run `prejoin migrate`, or restart the API if that was done",

@@ -2,8 +2,14 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
-from projector.declare.view import Relation
+from sqlalchemy import Column
+from sqlalchemy.types import TypeEngine
+
+from projector.declare.search import Search, plain_fields
+from projector.declare.types import ListOf
+from projector.declare.view import Relation, View
 from read_api.kinds import Kind, kind_of
 
 NULL_KEY = "~"
@@ -12,7 +18,7 @@ NULL_KEY = "~"
 
 @dataclass(frozen=True)
 class Field:
-    """One served column."""
+    """One served column, or `lines.product_id`: a field of the objects in a column that is a list."""
 
     name: str
     kind: Kind
@@ -22,6 +28,11 @@ class Field:
     def plain(self) -> bool:
         """Whether it filters and sorts."""
         return self.kind.bind is not None
+
+    @property
+    def inside(self) -> bool:
+        """Whether it is a field of the objects in a list: it filters, and does not sort."""
+        return "." in self.name
 
 
 @dataclass(frozen=True)
@@ -39,11 +50,27 @@ class Resource:
         self.name, self.relation = relation.name, relation
         self.path = f"/v1/{relation.path}"
         self.fields = {c.name: Field(c.name, kind_of(c.type), bool(c.nullable)) for c in relation.columns}
+        self._types = plain_fields(relation.columns)
+        self.inside = {f.name: f for column in relation.columns for f in _inside(column)}
 
     @cached_property
     def key(self) -> tuple[Field, ...]:
         """The columns that tell its rows apart."""
         return tuple(self.fields[name] for name in self.relation.key)
+
+    def type_of(self, name: str) -> TypeEngine[Any]:
+        """The column type of what filters."""
+        return self._types[name]
+
+    @property
+    def search(self) -> Search | None:
+        """What is searched of it; None: nothing."""
+        return self.relation.search if isinstance(self.relation, View) else None
+
+    @property
+    def filters(self) -> dict[str, Field]:
+        """What filters: plain columns, and plain fields inside lists."""
+        return {name: f for name, f in {**self.fields, **self.inside}.items() if f.plain}
 
     @property
     def one_path(self) -> str:
@@ -54,3 +81,8 @@ class Resource:
         """The whole order of a list: (column, descending) as asked for, then the key, which makes it total."""
         asked = tuple(Term(self.fields[name], descending) for name, descending in sort)
         return asked + tuple(Term(f) for f in self.key if f.name not in dict(sort))
+
+
+def _inside(column: Column[Any]) -> list[Field]:
+    kinds = column.type.fields if isinstance(column.type, ListOf) else {}
+    return [Field(f"{column.name}.{name}", kind_of(kind), True) for name, kind in kinds.items()]

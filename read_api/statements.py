@@ -19,6 +19,7 @@ from sqlalchemy import (
     any_,
     bindparam,
     cast,
+    exists,
     false,
     func,
     literal_column,
@@ -33,6 +34,7 @@ from sqlalchemy.sql.expression import ColumnElement
 from sqlalchemy.types import NullType, TypeEngine
 
 from projector.store.names import generation_table
+from projector.store.shown import json_row, shown
 from read_api.resource import Field, Resource, Term
 
 # What each answer was read at: As-Of in RFC 3339, seconds since then, the last applied offsets, the served generation.
@@ -44,7 +46,7 @@ FRESHNESS = """
 ARRAY(SELECT concat(topic, '/', partition, '@', next - 1) FROM positions WHERE next > 0
       ORDER BY topic COLLATE "C", partition),
 (SELECT generation FROM served WHERE relation = $%d)"""
-_DIALECT = dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
+DIALECT = dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class Statement:
 @lru_cache(maxsize=1024)
 def statement(resource: Resource, generation: int, shape: Shape) -> Statement:
     """Answers one row: the four of FRESHNESS, and an array of [row as JSON, cursor values as a JSON list of texts]."""
-    rows = _rows(resource, generation_table(resource.relation, generation), shape).compile(dialect=_DIALECT)
+    rows = _rows(resource, generation_table(resource.relation, generation), shape).compile(dialect=DIALECT)
     names = (*(rows.positiontup or ()), "relation")
     return Statement(f"SELECT {FRESHNESS % len(names)},\nARRAY({rows})", names)
 
@@ -102,37 +104,41 @@ def parameters(resource: Resource, conditions: Sequence[Condition], after: Seque
 
 def _rows(resource: Resource, table: Table, shape: Shape) -> Select[Any]:
     order = resource.order(shape.sort)
-    page = _page(resource, table, shape, order)
-    ordered = _order_by(page, order)
-    # a row made by a lateral SELECT, for json_build_object takes no more than 50 columns
-    shown = [resource.fields[name].kind.shown(page.c[name]).label(name) for name in shape.fields]
-    row = select(*shown).correlate(page).lateral("r")
-    cursor = [cast(term.field.kind.shown(page.c[term.field.name]), Text) for term in order]
-    pair = array([cast(func.row_to_json(row.table_valued()), Text), cast(func.json_build_array(*cursor), Text)])
+    page = page_of(resource, table, shape, order)
+    ordered = order_by(page, order)
+    as_json, row = json_row([page.c[name] for name in shape.fields], page)
+    cursor = [cast(shown(page.c[term.field.name]), Text) for term in order]
+    pair = array([as_json, cast(func.json_build_array(*cursor), Text)])
     rows = select(pair).select_from(page.join(row, true())).order_by(*ordered)
     return rows.limit(literal_column(str(shape.limit)))
 
 
-def _page(resource: Resource, table: Table, shape: Shape, order: Sequence[Term]) -> Subquery:
-    """The page's columns, raw: each part of it limited and in order, so that an index answers it."""
+def page_of(
+    resource: Resource, table: Table, shape: Shape, order: Sequence[Term], also: Sequence[ColumnElement[bool]] = ()
+) -> Subquery:
+    """The page's columns, raw: each part of it limited and in order, so that an index answers it.
+
+    `also` are conditions beside those of the shape.
+    """
     names = dict.fromkeys([*shape.fields, *(term.field.name for term in order)])
-    conditions = [_condition(resource.fields[c[0]], table, n, *c[1:]) for n, c in enumerate(shape.conditions)]
+    conditions = [condition(resource.filters[c[0]], table, n, *c[1:]) for n, c in enumerate(shape.conditions)]
     parts = [
         select(*(table.c[name] for name in names))
-        .where(true(), *conditions, part)
-        .order_by(*_order_by(table, order))
+        .where(true(), *conditions, *also, part)
+        .order_by(*order_by(table, order))
         .limit(literal_column(str(shape.limit)))
-        for part in _after(table, order, shape.after)
+        for part in behind(table, order, shape.after)
     ]
     return (union_all(*parts) if len(parts) > 1 else parts[0]).subquery("page")
 
 
-def _order_by(source: Table | Subquery, order: Sequence[Term]) -> list[ColumnElement[Any]]:
+def order_by(source: Table | Subquery, order: Sequence[Term]) -> list[ColumnElement[Any]]:
+    """ORDER BY the terms, with nulls where Postgres puts them."""
     columns = [(source.c[term.field.name], term.descending) for term in order]
     return [column.desc() if descending else column.asc() for column, descending in columns]
 
 
-def _after(table: Table, order: Sequence[Term], after: Sequence[bool]) -> list[ColumnElement[bool]]:
+def behind(table: Table, order: Sequence[Term], after: Sequence[bool]) -> list[ColumnElement[bool]]:
     """What comes behind a cursor's row, as disjoint conditions that are each one range of an index.
 
     A row is behind it that has equal values in some first columns of the order and a later one in the next; of nulls
@@ -155,7 +161,10 @@ def _after(table: Table, order: Sequence[Term], after: Sequence[bool]) -> list[C
     return parts or [false()]
 
 
-def _condition(field: Field, table: Table, n: int, operator: str, flag: bool) -> ColumnElement[bool]:
+def condition(field: Field, table: Table, n: int, operator: str, flag: bool) -> ColumnElement[bool]:
+    """The n-th condition of a Shape over the view's table."""
+    if field.inside:
+        return _any_inside(field, table, n, flag)
     column = table.c[field.name]
     if operator == "null":
         return column.is_(None) if flag else column.is_not(None)
@@ -169,3 +178,13 @@ def _condition(field: Field, table: Table, n: int, operator: str, flag: bool) ->
     }  # fmt: skip
     condition: ColumnElement[bool] = compared[operator](bindparam(f"f{n}", type_=kind))
     return condition
+
+
+def _any_inside(field: Field, table: Table, n: int, several: bool) -> ColumnElement[bool]:
+    """Whether any object of a list has the value, or one of several."""
+    column, _, name = field.name.partition(".")
+    items = func.jsonb_array_elements(table.c[column]).table_valued("value").alias(f"items{n}")
+    kind: TypeEngine[Any] = field.kind.bind or NullType()
+    value = cast(items.c.value.op("->>")(literal_column(f"'{name}'")), kind)
+    wanted = bindparam(f"f{n}", type_=ARRAY(kind) if several else kind)
+    return exists(select(1).select_from(items).where(value == (any_(wanted) if several else wanted)))

@@ -27,6 +27,21 @@ def stack() -> Iterator[Endpoints]:
 
 
 @pytest.fixture(scope="session")
+def elasticsearch() -> Iterator[Stack]:
+    """A node of its own, which tests may stop and start."""
+    with (
+        tempfile.TemporaryDirectory(prefix="prejoin-tests-") as root,
+        Stack(Path(root), ("elasticsearch",), cache=JARS) as server,
+    ):
+        yield server
+
+
+@pytest.fixture(scope="session")
+def elasticsearch_url(elasticsearch: Stack) -> str:
+    return elasticsearch.endpoints.elasticsearch_url
+
+
+@pytest.fixture(scope="session")
 def database_url(stack: Endpoints) -> str:
     return stack.database_url
 

@@ -29,6 +29,7 @@ _OPEN = """
 SELECT (SELECT declarations FROM projection_group),
        (SELECT coalesce(jsonb_object_agg(relation, generation), '{}') FROM served),
        EXISTS (SELECT FROM journals),
+       ARRAY(SELECT DISTINCT relation FROM search_generations WHERE state <> 'gone'),
        set_config('plan_cache_mode', 'force_generic_plan', true)  -- see `write.FEW`
 """
 _PENDING = "SELECT coalesce(sum(cardinality(keys)), 0) FROM pending JOIN served USING (relation, generation)"
@@ -120,9 +121,10 @@ class Applier:
 
     def _open(self, cursor: psycopg.Cursor[Any]) -> tuple[Plan, bool]:
         try:
-            digest, served, any_journal, _ = cursor.execute(_OPEN).fetchone() or (None, {}, False, "")
+            opened: tuple[Any, ...] = cursor.execute(_OPEN).fetchone() or (None, {}, False, [], "")
         except psycopg.errors.UndefinedTable:
             raise NotMigrated(self._group) from None
+        digest, served, any_journal, searched, _ = opened
         if digest != self._digest:
             raise OutOfDate(
                 "the database was made from other declarations than this process has: run `prejoin migrate` with the "
@@ -130,6 +132,7 @@ class Applier:
             )
         if self._plan is None or self._plan.served != served:
             self._plan = Plan(self._projections, served)
+        self._plan.searched = frozenset(searched)
         return self._plan, any_journal
 
     def _load(self, cursor: psycopg.Cursor[Any], incoming: Iterable[Incoming], any_journal: bool) -> Aggregates:

@@ -13,6 +13,7 @@ from projector.apply.write import AllParts, Writing
 from projector.declare.entity import Entity
 from projector.declare.projections import Projections
 from projector.declare.view import View
+from projector.store import outbox
 from projector.store.names import generation_table
 
 # Keys refreshed in one transaction; more wait in `pending`, so that the group's lock is not held for long.
@@ -70,6 +71,7 @@ class Plan:
 
     def __init__(self, projections: Projections, served: Mapping[str, int]) -> None:
         self.served, self._views = dict(served), projections.views
+        self.searched: frozenset[str] = frozenset()  # views that have a copy in the search index
         names = {r.table: generation_table(r, served[r.name]) for r in projections.relations}
         self._routes = {view.name: routes_of(view, names) for view in self._views}
         self._names = {id(r.table): r.name for r in projections.relations}
@@ -117,6 +119,7 @@ class Plan:
                     known = changes.get(change.relation.name)
                     changes[change.relation.name] = change if known is None else known + change
         _feed(cursor, changes.values())
+        outbox.put(cursor, {n: c.upserted + c.deleted for n, c in changes.items() if n in self.searched})
         return list(changes.values())
 
     def _pend(self, cursor: psycopg.Cursor[Any], view: View, keys: list[str], parts: AllParts) -> None:

@@ -21,16 +21,19 @@ import typer
 from projector.cli.console import console, note, progress
 from projector.cli.interrupts import run
 from projector.cli.operate import advancing
+from projector.cli.search import Place
 from projector.errors import PrejoinError
 
 if TYPE_CHECKING:
     from projector.declare.projections import Projections
     from projector.embedded.process import Child
     from projector.operate.verify import Verified
+    from projector.search.verify import SearchVerified
 
 ROOT = Path(".prejoin/demo")
 SECONDS_TO_START, SECONDS_WITHOUT_PROGRESS = 60.0, 90.0
 SECONDS_BETWEEN_LOOKS = 0.2
+_SEARCHED = "SELECT (SELECT count(*) FROM outbox), (SELECT count(search) FROM served)"
 _APPLIED = "SELECT coalesce(sum(next), 0)::bigint, (SELECT count(*) FROM pending) FROM positions"
 
 
@@ -53,7 +56,7 @@ def demo(
     """
     from projector.embedded import Stack
 
-    with _alone(port), Stack(ROOT, ("postgres", "kafka"), note) as servers, ExitStack() as processes:
+    with _alone(port), Stack(ROOT, on_progress=note) as servers, ExitStack() as processes:
         environment = {
             **servers.endpoints.environment(),
             "PREJOIN_API_HOST": "127.0.0.1",
@@ -81,7 +84,7 @@ def _alone(port: int) -> Iterator[None]:
     if lock is None:
         raise PrejoinError(f"a demo runs in {ROOT.resolve()} already: stop that one, or start this in another folder")
     with lock:
-        for command in ("worker", "api"):
+        for command in ("worker", "indexer", "api"):
             _child(command).end_leftover()
         _refuse_taken(port)
         Stack.take_down(ROOT)
@@ -106,6 +109,7 @@ class _Demo:
         migrate(self._writer, self._environment["PREJOIN_READ_DATABASE_URL"], self._group, projections)
         run(ensure_topics(self._brokers, projections.topics, 4))
         worker = self._processes.enter_context(_process("worker", self._environment))
+        indexer = self._processes.enter_context(_process("indexer", self._environment))
         api = self._processes.enter_context(_process("api", self._environment))
         self._wait_for_api(api)
         note(f"the API answers on {self._api}, its documentation on {self._api}/docs")
@@ -113,11 +117,15 @@ class _Demo:
         published = self._publish(scale)
         self._wait_until_applied(published, worker)
         seconds = time.monotonic() - started
-        found = self._verify(projections)
+        lag = self._wait_until_searchable(projections, indexer)
+        found, indexes = self._verify(projections)
         self._sum_up(published, seconds, found)
+        documents = sum(v.documents for v in indexes)
+        note(f"{documents:,} documents in the search index, {lag:.1f} s behind the views at the end")
         if not once:
             note(f'try: curl "{self._api}/v1/orders?status=pending&sort=-placed_at&limit=3"')
-        drifted = any(v.different for v in found)
+            note(f'or: curl "{self._api}/v1/orders/search?q=maria+wagner&facets=status&limit=3"')
+        drifted = any(v.different for v in found) or any(v.different for v in indexes)
         if not once and not drifted:
             note(f"{rate:g} new events a second are on their way; press Ctrl-C to stop")
             run(self._live(scale, rate, worker))
@@ -150,12 +158,36 @@ class _Demo:
                     )
                 time.sleep(SECONDS_BETWEEN_LOOKS)
 
-    def _verify(self, projections: "Projections") -> "list[Verified]":
+    def _wait_until_searchable(self, projections: "Projections", indexer: "Child") -> float:
+        """Returns the seconds that the index was behind the views."""
+        from projector.store.connect import connect
+
+        left, began = 0, time.monotonic()
+        moved = began
+        with progress("keys on their way to the index"), connect(self._writer, self._group) as connection:
+            connection.autocommit = True
+            while True:
+                keys, served = connection.execute(_SEARCHED).fetchone() or (0, 0)
+                if served == len(projections.searched) and not keys:
+                    return time.monotonic() - began
+                if keys != left:
+                    left, moved = keys, time.monotonic()
+                _refuse_ended(indexer)
+                if time.monotonic() - moved > SECONDS_WITHOUT_PROGRESS:
+                    raise PrejoinError(
+                        f"the indexer made no progress for {SECONDS_WITHOUT_PROGRESS:.0f} s: see {indexer.log}"
+                    )
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+
+    def _verify(self, projections: "Projections") -> "tuple[list[Verified], list[SearchVerified]]":
+        from projector.cli.search import verify_search
         from projector.operate.verify import Verifier
 
         verifier = Verifier(self._writer, self._group, projections)
         with closing(verifier), progress("rows verified") as advance:
-            return [verifier.verify(relation, False, advancing(advance)) for relation in projections.relations]
+            found = [verifier.verify(relation, False, advancing(advance)) for relation in projections.relations]
+        at = Place(self._writer, [self._environment["PREJOIN_ELASTICSEARCH_URL"]], self._group, projections)
+        return found, list(verify_search(at, projections.searched).values())
 
     def _sum_up(self, published: int, seconds: float, found: "list[Verified]") -> None:
         from rich.table import Table

@@ -12,6 +12,7 @@ from projector.errors import PrejoinError
 if TYPE_CHECKING:
     from projector.declare.projections import Projections
     from projector.declare.view import Relation
+    from projector.search.verify import SearchVerified
     from projector.settings import Settings
     from projector.store.status import Ends
 
@@ -40,7 +41,7 @@ def migrate(
 
     settings, projections = loaded()
     read_url = settings.read_database_url.get_secret_value() if settings.read_database_url else None
-    done = apply(settings.writer_url, read_url, settings.group, projections, dry_run)
+    done = apply(settings.writer_url, read_url, settings.group, projections, dry_run, settings.word_indexes)
     if as_json:
         emit_json({"dry_run": dry_run, "steps": done})
         return
@@ -82,8 +83,13 @@ def verify(
     repair: Annotated[bool, typer.Option("--repair", help="Mend exactly the rows that differ.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare views, row by row, with what their definitions say over the entities; exit 1 on drift."""
+    """Compare views, row by row, with what their definitions say over the entities; exit 1 on drift.
+
+    With PREJOIN_ELASTICSEARCH_URL, search indexes are compared with their views, too.
+    """
+    from projector.cli.search import Place, verify_search
     from projector.operate.verify import Verified, Verifier
+    from projector.search.verify import SearchVerified
 
     settings, projections = loaded()
     chosen = _chosen(projections, views, every)
@@ -91,11 +97,16 @@ def verify(
     with closing(Verifier(settings.writer_url, settings.group, projections)) as verifier, progress("rows") as advance:
         for relation in chosen:
             found.append(verifier.verify(relation, repair, advancing(advance)))
-    left = sum(v.different - v.repaired for v in found)
+    indexes: dict[str, SearchVerified] = {}
+    if settings.elasticsearch_url:
+        at = Place(settings.writer_url, settings.search_urls, settings.group, projections)
+        indexes = verify_search(at, chosen, repair)
+    left = sum(v.different - v.repaired for v in found) + sum(v.different - v.repaired for v in indexes.values())
     if as_json:
-        emit_json({"drift": left, "views": [_verified(v) for v in found]})
+        emit_json({"drift": left, "views": [{**_verified(v), **_verified_search(indexes.get(v.view))} for v in found]})
     else:
         _print_verified(found)
+        _print_verified_search(list(indexes.values()))
     raise typer.Exit(1 if left else 0)
 
 
@@ -122,6 +133,32 @@ def _verified(found: Any) -> dict[str, Any]:
     return {"view": found.view, **counts, "differences": differences}
 
 
+def _verified_search(found: "SearchVerified | None") -> dict[str, Any]:
+    if found is None or not found.served:
+        return {"search": None}
+    differences = [{"key": [key], "kind": kind} for key, kind in found.differences]
+    counts = {"documents": found.documents, "different": found.different, "repaired": found.repaired}
+    return {"search": {**counts, "differences": differences}}
+
+
+def _print_verified_search(found: "list[SearchVerified]") -> None:
+    from rich.table import Table
+
+    table = Table("search index", "documents", "different", "repaired")
+    for v in found:
+        if v.served:
+            table.add_row(v.view, f"{v.documents:,}", f"{v.different:,}", f"{v.repaired:,}")
+        else:
+            report(f"{v.view}: its search index is not there yet; `prejoin indexer` makes it")
+    if table.rows:
+        report(table)
+    for v in found:
+        for key, kind in v.differences:
+            report(f"search index of {v.view}, {key}: {kind}")
+        if v.different > len(v.differences):
+            report(f"search index of {v.view}: and {v.different - len(v.differences):,} more")
+
+
 def _print_verified(found: list[Any]) -> None:
     from rich.table import Table
 
@@ -138,7 +175,7 @@ def _print_verified(found: list[Any]) -> None:
 
 
 def status(as_json: Json = False) -> None:
-    """Say how far each partition and view is; exit 1 while lag or pending keys are left, or Kafka does not answer."""
+    """Say how far each partition and view is; exit 1 while anything is left to do, or Kafka does not answer."""
     from projector.operate.status import current_status
 
     settings, projections = loaded()
@@ -150,7 +187,11 @@ def status(as_json: Json = False) -> None:
     else:
         _print_status(told)
     # where nobody knows the lag, nobody may read "nothing left"
-    left = ends is None or any(p["lag"] != 0 for p in told["partitions"]) or any(v["pending"] for v in told["views"])
+    left = (
+        ends is None
+        or any(p["lag"] != 0 for p in told["partitions"])
+        or any(v["pending"] or (v["search"] or {}).get("outbox") for v in told["views"])
+    )
     raise typer.Exit(1 if left else 0)
 
 
@@ -171,9 +212,11 @@ def _print_status(told: dict[str, Any]) -> None:
 
     lag = "" if told["lag_seconds"] is None else f" ({told['lag_seconds']:,.1f} s ago)"
     report(f"{told['state']}, as of {told['as_of'] or 'never'}{lag}; {told['dead_letters']:,} dead letters")
-    views = Table("view", "state", "rows", "pending")
+    views = Table("view", "state", "rows", "pending", "search", "to be sent", "refused", "search as of")
     for v in told["views"]:
-        views.add_row(v["view"], v["state"], _known(v["rows"]), f"{v['pending']:,}")
+        search = v["search"] or {}
+        sent = [search.get("backend", "–"), *(_known(search.get(name)) for name in ("outbox", "refused"))]
+        views.add_row(v["view"], v["state"], _known(v["rows"]), f"{v['pending']:,}", *sent, search.get("as_of") or "–")
     partitions = Table("partition", "position", "end", "lag")
     for p in told["partitions"]:
         name = f"{p['topic']}/{p['partition']}"

@@ -1,4 +1,4 @@
-"""`prejoin worker`: the process that applies events."""
+"""`prejoin worker` and `prejoin indexer`: the processes that apply events, and that keep the search index."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +15,10 @@ def register(app: typer.Typer) -> None:
         short_help="Apply events from Kafka to the views, until stopped.",
         epilog="Example: PREJOIN_METRICS_PORT=0 prejoin worker --supervise",
     )(worker)
+    app.command(
+        short_help="Keep the search index, until stopped.",
+        epilog="Example: PREJOIN_METRICS_PORT=0 prejoin indexer",
+    )(indexer)
 
 
 def worker(
@@ -56,10 +60,26 @@ def worker(
         run(settings, accept_loss)
 
 
+def indexer() -> None:
+    """Send what changes in the views that declare search= to Elasticsearch, until SIGTERM or Ctrl-C.
+
+    Several indexers of one PREJOIN_GROUP may run: one keeps a view's index, the others stand by. The first time, an
+    index is made and filled; until it is whole, Postgres answers searches. Logs go to stderr as JSON lines, metrics to
+    PREJOIN_METRICS_HOST:PREJOIN_METRICS_PORT (0: any free port, told in the log).
+    """
+    from projector.settings import read_settings
+
+    settings = read_settings()
+    _ = settings.writer_url, settings.search_urls  # what is not set is told before seconds of imports
+    from projector.search.process import run
+
+    run(settings)
+
+
 def _supervise(settings: "Settings", accept_loss: bool) -> int:
     import asyncio
 
-    from projector.ingest import logs
+    from projector import logs
     from projector.ingest.supervise import Supervisor
 
     logs.configure(settings.log_level)

@@ -1,6 +1,7 @@
 """What a projection file imports: entities, views and rollups, and the column types they are made of."""
 
 from projector.declare.entity import Entity, State
+from projector.declare.search import Search
 from projector.declare.sql import among_keys
 from projector.declare.types import (
     Instant,
@@ -23,6 +24,7 @@ __all__ = [
     "Money",
     "MoneyByCurrency",
     "Rollup",
+    "Search",
     "State",
     "String",
     "View",

@@ -54,6 +54,11 @@ class Projections:
         return [r for r in self.relations if isinstance(r, View) and r.stored]
 
     @property
+    def searched(self) -> list[View]:
+        """The views that are kept in the search index."""
+        return [v for v in self.views if v.search is not None]
+
+    @property
     def rollups(self) -> list[Rollup]:
         """The rollups."""
         return [r for r in self.relations if isinstance(r, Rollup)]

@@ -8,6 +8,7 @@ from sqlalchemy import Column, ColumnElement, MetaData, Select, Table, UniqueCon
 from sqlalchemy.types import BigInteger, NullType, TypeEngine
 
 from projector.declare.columns import Columns
+from projector.declare.search import Search
 from projector.declare.types import WholeNumber
 from projector.errors import DeclarationError
 
@@ -130,6 +131,7 @@ class View(Relation):
     computes over one other view's row and has no rows of its own: a plain SQL view. A view without `path` is not
     served: other declarations read it. `keys` are key queries by hand, for each table that the query reads, where it
     uses what the engine cannot follow (windows, UNION, LIMIT and so on); such a view is refreshed from its whole query.
+    `search` keeps it in the search index.
     """
 
     def __init__(
@@ -143,10 +145,19 @@ class View(Relation):
         indexes: Sequence[Sequence[str]] = (),
         virtual: bool = False,
         keys: Sequence[Keys] = (),
+        search: Search | None = None,
     ) -> None:
         super().__init__(name, path, (key,) if isinstance(key, str) else key, version, indexes)
-        self.virtual, self.keys = virtual, tuple(keys)
+        self.virtual, self.keys, self.search = virtual, tuple(keys), search
         self._finish(query)
+        if search is not None and not self.problems:
+            self.problems += self._wrong_search(search)
+
+    def _wrong_search(self, search: Search) -> list[str]:
+        if self.virtual:
+            return [f"{self.name}: a virtual view has no rows of its own to search; give search= to a stored one"]
+        unserved = [f"{self.name}: search= is part of what is served; give the view a path"] if not self.path else []
+        return unserved + search.problems(self.name, self.columns, self.key)
 
     @property
     def stored(self) -> bool:

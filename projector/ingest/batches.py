@@ -13,8 +13,8 @@ from projector.apply.batch import Chunk, Outcome, TopicPartition
 from projector.apply.incoming import Decoded, Work
 from projector.ingest.chunks import Fetched
 from projector.ingest.inbox import Inbox
-from projector.ingest.logs import logger
 from projector.ingest.metrics import Metrics
+from projector.logs import logger
 from projector.store.connect import DatabaseUnreachable
 
 log = logger(__name__)

@@ -22,7 +22,7 @@ from faust.types.tuples import ConsumerMessage
 
 from projector.apply.batch import Chunk, TopicPartition
 from projector.errors import PrejoinError
-from projector.ingest.logs import logger
+from projector.logs import logger
 
 log = logger(__name__)
 

@@ -13,9 +13,9 @@ from projector.ingest.batches import Batches
 from projector.ingest.broker import Broker, Topic
 from projector.ingest.freshness import Capture, Freshness, Stall, Watchdog
 from projector.ingest.ledger import Ledger, Stored
-from projector.ingest.logs import logger
 from projector.ingest.metrics import Metrics
 from projector.ingest.positions import check_topics
+from projector.logs import logger
 
 log = logger(__name__)
 

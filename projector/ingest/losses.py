@@ -11,8 +11,8 @@ import psycopg
 from projector.apply.batch import TopicPartition
 from projector.ingest.broker import Broker
 from projector.ingest.ledger import Ledger, Stored
-from projector.ingest.logs import logger
 from projector.ingest.positions import Loss, cut, gone, replaced, unapplied
+from projector.logs import logger
 from projector.store.locks import LOCK
 
 log = logger(__name__)

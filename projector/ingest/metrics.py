@@ -1,11 +1,9 @@
 """The worker's Prometheus metrics, on a port of their own."""
 
-import errno
 import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from threading import Thread
-from typing import Any
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import (
@@ -15,11 +13,10 @@ from prometheus_client import (
     Histogram,
     ProcessCollector,
     disable_created_metrics,
-    start_http_server,
 )
 
 from projector.apply.batch import Chunk, Outcome, TopicPartition
-from projector.errors import SettingError
+from projector.metrics import serve
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _RECORDS = (1, 10, 100, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000)
@@ -95,20 +92,5 @@ class Metrics:
         self._as_of_age.set_function(lambda: time.time() - at.timestamp())
 
     def serve(self, host: str, port: int) -> tuple[WSGIServer, Thread, int]:
-        """Answer at host:port (0: any free one); returns the server, its thread and the port.
-
-        Raises SettingError where that cannot be listened on.
-        """
-        try:
-            server, thread = start_http_server(port, host, registry=self.registry)
-        except OSError as error:
-            raise _cannot_listen(host, port, error) from None
-        return server, thread, int(server.server_port)
-
-
-def _cannot_listen(host: str, port: int, error: Any) -> SettingError:
-    if error.errno == errno.EADDRINUSE:
-        return SettingError(f"PREJOIN_METRICS_PORT {port} on {host} is taken: set another, or 0 for any free one")
-    return SettingError(
-        f"PREJOIN_METRICS_HOST {host}, PREJOIN_METRICS_PORT {port}: cannot listen there: {error.strerror}"
-    )
+        """Answer at host:port: `projector.metrics.serve` tells more."""
+        return serve(self.registry, host, port)

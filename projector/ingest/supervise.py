@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import psycopg
 
 from projector.errors import Passing, PrejoinError, Unreachable
-from projector.ingest.logs import logger
+from projector.logs import logger
 
 log = logger(__name__)
 

@@ -18,6 +18,7 @@ from typing import Any, Protocol, cast
 
 import psycopg
 
+from projector import logs
 from projector.apply.applier import Applier
 from projector.apply.batch import Chunk, TopicPartition
 from projector.apply.incoming import Decoded
@@ -25,7 +26,6 @@ from projector.declare.projections import Projections, load
 from projector.errors import NotMigrated, OutOfDate, Passing, PrejoinError
 from projector.ingest import broker as kafka
 from projector.ingest import ledger as postgres
-from projector.ingest import logs
 from projector.ingest.app import ChunkApp, make_app
 from projector.ingest.batches import Applies, Batches
 from projector.ingest.broker import Broker

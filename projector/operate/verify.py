@@ -19,6 +19,7 @@ from projector.declare.projections import Projections, reads
 from projector.declare.sql import among_keys, in_range, quoted, render, substitute, type_name
 from projector.declare.view import Relation, View
 from projector.errors import OutOfDate
+from projector.store import outbox
 from projector.store.connect import connect
 from projector.store.definitions import whole_query
 from projector.store.names import generation_name
@@ -162,6 +163,8 @@ class Verifier:
             _, differing = cursor.execute(statement, {"keys": keys}).fetchone() or (0, [])
             if repair and differing:
                 self._repair(cursor, relation, plan.served[relation.name], differing)
+                if relation.name in plan.searched:
+                    outbox.put(cursor, {relation.name: [str(key) for (key,), *_ in differing]})
         return differing
 
     def _repair(self, cursor: psycopg.Cursor[Any], relation: Relation, generation: int, differing: list[Any]) -> None:

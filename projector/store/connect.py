@@ -12,6 +12,7 @@ from projector.store.names import search_path
 
 # A worker that freezes inside a transaction holds the group's lock: Postgres ends it after these (milliseconds).
 IDLE_IN_TRANSACTION = 30_000
+IDLE = 60
 TCP = {"keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3", "tcp_user_timeout": "30000"}
 
 
@@ -28,6 +29,24 @@ def connect(url: str, group: str, *, autocommit: bool = False, name: str = "prej
             application_name=name,
             connect_timeout=5,
             options=options(group),
+            **TCP,  # type: ignore[arg-type]
+        )
+    except psycopg.OperationalError as error:
+        raise unreachable("PREJOIN_DATABASE_URL", url, error) from None
+
+
+async def connect_async(url: str, group: str, *, name: str) -> psycopg.AsyncConnection[Any]:
+    """A connection of the writer that commits each statement, and that Postgres ends where its process is frozen.
+
+    It must be used at least every IDLE seconds: with it go its session locks. Raises DatabaseUnreachable.
+    """
+    try:
+        return await psycopg.AsyncConnection.connect(
+            url,
+            autocommit=True,
+            application_name=name,
+            connect_timeout=5,
+            options=f"{options(group)} -c idle_session_timeout={IDLE * 1000}",
             **TCP,  # type: ignore[arg-type]
         )
     except psycopg.OperationalError as error:

@@ -20,21 +20,40 @@ from projector.store.entity_tables import bring_along
 from projector.store.locks import LOCK
 from projector.store.names import generation_name, generation_table, schemas
 from projector.store.roles import grant_reading
+from projector.store.search_text import functions
+from projector.store.search_text import index_ddl as words_index
 
 POSTGRES = 18
 _BUILT = text("INSERT INTO generations (relation, generation, version, digest, state) VALUES (:r, :g, :v, :d, 'live')")
 _SERVE = text(
-    "INSERT INTO served VALUES (:r, :g) ON CONFLICT (relation) DO UPDATE SET generation = excluded.generation"
+    "INSERT INTO served VALUES (:r, :g, NULL) "
+    "ON CONFLICT (relation) DO UPDATE SET generation = excluded.generation, search = NULL"
 )
 _UNSERVE = text("DELETE FROM served WHERE relation = :r")
 _DROPPED = text("DELETE FROM generations WHERE relation = :r AND generation = :g")
 _NOT_PENDING = text("DELETE FROM pending WHERE relation = :r AND generation = :g")
+_NOT_SEARCHED = [
+    text("DELETE FROM search_generations WHERE relation = :r"),
+    text("DELETE FROM outbox WHERE relation = :r"),
+    text("DELETE FROM search_dead_letters WHERE relation = :r"),
+    text("UPDATE served SET search = NULL WHERE relation = :r"),
+]
+_SEARCHED = text("SELECT DISTINCT relation FROM search_generations ORDER BY relation")
 _INDEXES = text("SELECT indexname FROM pg_indexes WHERE schemaname = :schema AND indexname LIKE 'ix\\_%'")
 _KIND = text("SELECT relkind FROM pg_class WHERE oid = to_regclass(:t)")
 
 
-def migrate(url: str, read_url: str | None, group: str, projections: Projections, dry_run: bool = False) -> list[str]:
+def migrate(
+    url: str,
+    read_url: str | None,
+    group: str,
+    projections: Projections,
+    dry_run: bool = False,
+    word_indexes: bool = False,
+) -> list[str]:
     """Bring the database to what the declarations say; returns what was done (or would be), a line each.
+
+    With `word_indexes` Postgres answers searches by an index, which costs each written row of a view that is searched.
 
     All of it is one transaction under the group's lock: workers wait, readers see the old or the new. With `dry_run`
     it is rolled back. Raises OutOfDate for a change that cannot be made in place.
@@ -46,7 +65,7 @@ def migrate(url: str, read_url: str | None, group: str, projections: Projections
         raise unreachable("PREJOIN_DATABASE_URL", url, error.orig or error) from None
     try:
         with connection, connection.begin() as transaction:
-            done = _Migration(connection, group, projections).run(read_url)
+            done = _Migration(connection, group, projections, word_indexes).run(read_url)
             if dry_run:
                 transaction.rollback()
     except DBAPIError as error:
@@ -63,8 +82,9 @@ def migrate(url: str, read_url: str | None, group: str, projections: Projections
 
 
 class _Migration:
-    def __init__(self, connection: Connection, group: str, projections: Projections) -> None:
+    def __init__(self, connection: Connection, group: str, projections: Projections, word_indexes: bool) -> None:
         self.connection, self.group, self.projections = connection, group, projections
+        self.word_indexes = word_indexes
         self.done: list[str] = []
 
     def run(self, read_url: str | None) -> list[str]:
@@ -74,9 +94,12 @@ class _Migration:
         self.connection.exec_driver_sql(LOCK, {"group": self.group})
         self._schemas()
         self._engine_tables()
+        for ddl in functions().values():
+            self._sql(ddl.replace("%", "%%"))
         for entity in self.projections.entities:
             self.done += bring_along(self.connection, schemas(self.group)[1], entity)
         served = self._relations()
+        self._end_searches()
         digest = definitions.declarations_digest(self.projections)
         self.connection.execute(text("UPDATE projection_group SET declarations = :digest"), {"digest": digest})
         if read_url:
@@ -136,6 +159,18 @@ class _Migration:
         self._indexes(served)
         return served
 
+    def _end_searches(self) -> None:
+        """What is not searched any more: batches must not fill an outbox that nobody empties."""
+        searched = {view.name for view in self.projections.searched}
+        for name in self.connection.execute(_SEARCHED).scalars().all():
+            if name not in searched:
+                self._end_search(name)
+                self.done.append(f"end the search of {name}, which is no longer declared")
+
+    def _end_search(self, name: str) -> None:
+        for statement in _NOT_SEARCHED:
+            self.connection.execute(statement, {"r": name})
+
     def _build(self, relation: Relation, served: dict[str, int], digest: str) -> None:
         generation = served[relation.name]
         name = generation_name(relation.name, generation)
@@ -165,6 +200,8 @@ class _Migration:
                 over = next(r for r in self.projections.relations if r.table is relation.query.get_final_froms()[0])
                 base = (over, served[over.name])
             wanted |= definitions.relation_indexes(relation, served[relation.name], base)
+        for view in self.projections.searched if self.word_indexes else ():
+            wanted |= words_index(view, served[view.name], functions())
         schema = schemas(self.group)[2]
         there = set(self.connection.execute(_INDEXES, {"schema": schema}).scalars())
         for name in sorted(there - wanted.keys()):
@@ -179,3 +216,4 @@ class _Migration:
         self._sql(f"DROP {'VIEW' if kind == 'v' else 'TABLE'} IF EXISTS {table} CASCADE")
         self.connection.execute(_DROPPED, {"r": name, "g": generation})
         self.connection.execute(_NOT_PENDING, {"r": name, "g": generation})
+        self._end_search(name)  # an indexer begins anew with what is served then

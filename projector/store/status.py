@@ -28,8 +28,13 @@ SELECT json_build_object(
       'end_offset', end_offset) ORDER BY topic COLLATE "C", partition), '[]')
     FROM positions FULL JOIN ends USING (topic, partition)),
   'views', (SELECT coalesce(json_object_agg(relation, json_build_object(
-      'generation', generation, 'state', state, 'pending', coalesce(pending, 0))), '{}')
-    FROM served JOIN generations USING (relation, generation) LEFT JOIN pending_count USING (relation, generation)),
+      'generation', s.generation, 'state', g.state, 'pending', coalesce(pending, 0), 'search', s.search,
+      'outbox', coalesce(keys, 0), 'refused', coalesce(r.dead_letters, 0),
+      'search_as_of', btrim(to_json(timezone('UTC', i.as_of))::text, '"') || 'Z')), '{}')
+    FROM served AS s JOIN generations AS g USING (relation, generation)
+    LEFT JOIN pending_count USING (relation, generation) LEFT JOIN outbox_count USING (relation)
+    LEFT JOIN search_dead_letter_count AS r USING (relation)
+    LEFT JOIN search_generations AS i USING (relation, generation, search)),
   'dead_letters', (SELECT dead_letters FROM dead_letter_count))
 """
 
@@ -62,7 +67,7 @@ def report(projections: Projections, summary: Mapping[str, Any], rows: Mapping[s
         "as_of": summary["as_of"],
         "lag_seconds": summary["lag_seconds"],
         "partitions": partitions,
-        "views": [_view(r.name, state, summary, rows) for r in projections.served],
+        "views": [_view(r, state, summary, rows) for r in projections.served],
         "dead_letters": summary["dead_letters"],
     }
 
@@ -86,8 +91,9 @@ def _partition(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _view(name: str, state: str, summary: Mapping[str, Any], rows: Mapping[str, int]) -> dict[str, Any]:
+def _view(relation: Relation, state: str, summary: Mapping[str, Any], rows: Mapping[str, int]) -> dict[str, Any]:
     """A view is at what its group is at, unless its copy is still being built."""
+    name = relation.name
     copy = summary["views"].get(name, {"generation": None, "state": "building", "pending": 0})
     return {
         "view": name,
@@ -95,7 +101,17 @@ def _view(name: str, state: str, summary: Mapping[str, Any], rows: Mapping[str, 
         "state": state if copy["state"] == "live" else copy["state"],
         "rows": rows.get(name),
         "pending": copy["pending"],
-        "search": None,
+        "search": _search(copy) if isinstance(relation, View) and relation.search else None,
+    }
+
+
+def _search(copy: Mapping[str, Any]) -> dict[str, Any]:
+    """Who answers searches, how many keys the index has yet to see, how many it refused, and what it holds."""
+    return {
+        "backend": "postgres" if copy.get("search") is None else "elasticsearch",
+        "outbox": copy.get("outbox", 0),
+        "refused": copy.get("refused", 0),
+        "as_of": copy.get("search_as_of"),
     }
 
 

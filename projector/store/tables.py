@@ -71,6 +71,40 @@ served = Table(
     metadata,
     Column("relation", Text, primary_key=True),
     Column("generation", Integer, nullable=False),
+    Column("search", Integer, comment="the search generation that is searched; null: none is whole yet"),
+)
+search_generations = Table(
+    "search_generations",
+    metadata,
+    Column("relation", Text, primary_key=True),
+    Column("generation", Integer, primary_key=True),
+    Column("search", Integer, primary_key=True),
+    Column("digest", Text, nullable=False, comment="of what its documents are made like"),
+    Column("state", Text, nullable=False, comment="filling (all keys go to the outbox), sending, live or gone"),
+    Column("filled_to", Text(collation="C"), comment="while filling: the last key put into the outbox"),
+    Column("sent", BigInteger, nullable=False, server_default=text("0"), comment="bulks taken off the outbox"),
+    Column("as_of", _at, comment="what its index holds"),
+    Column("built_at", _at, nullable=False, server_default=func.now()),
+    comment="Copies of views in the search index. Batches write the outbox of a view that has any.",
+)
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("relation", Text, primary_key=True),
+    Column("key", Text(collation="C"), primary_key=True),
+    Column("revision", BigInteger, nullable=False, comment="the version that its document gets"),
+    Column("since", _at, nullable=False, server_default=func.now(), comment="when the key came, however often since"),
+    comment="Keys of views that the search index has yet to see, each once.",
+)
+search_dead_letters = Table(
+    "search_dead_letters",
+    metadata,
+    Column("relation", Text, primary_key=True),
+    Column("key", Text(collation="C"), primary_key=True),
+    Column("revision", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False, comment="what Elasticsearch said"),
+    Column("at", _at, nullable=False, server_default=func.now()),
+    comment="Rows whose document Elasticsearch refused; gone once a later one is taken.",
 )
 pending = Table(
     "pending",
@@ -150,4 +184,18 @@ STATUS_VIEWS = {
     "pending_count": "SELECT relation, generation, sum(cardinality(keys))::bigint AS pending FROM pending "
     "GROUP BY relation, generation",
 }
-READABLE = ("projection_group", "positions", "ends", "workers", "generations", "served", *STATUS_VIEWS)
+SEARCH_VIEWS = {
+    "outbox_count": "SELECT relation, count(*) AS keys, min(since) AS since FROM outbox GROUP BY relation",
+    "search_dead_letter_count": "SELECT relation, count(*) AS dead_letters FROM search_dead_letters GROUP BY relation",
+}
+READABLE = (
+    "projection_group",
+    "positions",
+    "ends",
+    "workers",
+    "generations",
+    "served",
+    "search_generations",
+    *STATUS_VIEWS,
+    *SEARCH_VIEWS,
+)

@@ -57,6 +57,7 @@ def test_once_ends_by_itself_with_a_summary_and_leaves_nothing_running(folder: P
     assert re.search(r"[\d,]+ events in [\d.]+ s: [\d,]+ events/s", said), said
     assert re.search(r"order_overview\s+│ 1,500 ", said), said
     assert "verify found no drift" in said
+    assert re.search(r"1,6[\d]{2} documents in the search index, [\d.]+ s behind", said), said
     assert left_behind(folder) == []
 
 

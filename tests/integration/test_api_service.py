@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from openapi_spec_validator import validate
 
+from projector.declare.view import Relation
 from read_api.app import create_app
 from tests.api import applied, fill, settings_of
 from tests.model.histories import random_stream
@@ -38,8 +39,10 @@ async def test_status_tells_positions_lag_rows_and_dead_letters(shop: World, cli
     views = {view["view"]: view for view in status["views"]}
     assert views.keys() == {relation.name for relation in shop.projections.served}
     assert views["order_overview"] == {
-        "view": "order_overview", "generation": 1, "state": "lagging", "rows": 3, "pending": 0, "search": None,
+        "view": "order_overview", "generation": 1, "state": "lagging", "rows": 3, "pending": 0,
+        "search": {"backend": "postgres", "outbox": 0, "refused": 0, "as_of": None},
     }  # fmt: skip
+    assert views["product_sales"]["search"] is None
     assert (views["fulfilment"]["rows"], views["product_sales"]["rows"]) == (3, 0)
     applied(shop, "payments", 0, 3)
     assert (await client.get("/v1/status")).json()["state"] == "live"
@@ -93,16 +96,32 @@ async def test_answers_are_what_openapi_says(shop: World, client: httpx.AsyncCli
         Draft202012Validator(page["schema"]).validate(answer)
         for one in answer["data"]:
             Draft202012Validator(row).validate(one)
+        if f"/v1/{relation.path}/search" in described["paths"]:
+            await _search_is_what_openapi_says(client, described, relation)
     Draft202012Validator(described["components"]["schemas"]["Problem"]).validate(
         (await client.get("/v1/orders?x=1")).json()
     )
     Draft202012Validator(described["components"]["schemas"]["Status"]).validate((await client.get("/v1/status")).json())
 
 
+async def _search_is_what_openapi_says(
+    client: httpx.AsyncClient, described: dict[str, Any], relation: Relation
+) -> None:
+    path = f"/v1/{relation.path}/search"
+    operation = described["paths"][path]["get"]
+    (facets,) = (p["schema"]["items"]["enum"] for p in operation["parameters"] if p.get("name") == "facets")
+    answer = (await client.get(path, params={"limit": "20", "facets": ",".join(facets)})).json()
+    assert answer["data"]
+    assert answer["facets"].keys() == set(facets)
+    Draft202012Validator(operation["responses"]["200"]["content"]["application/json"]["schema"]).validate(answer)
+    for hit in answer["data"]:
+        Draft202012Validator(described["components"]["schemas"][relation.name]).validate(hit["row"])
+
+
 async def test_every_documented_parameter_is_taken(client: httpx.AsyncClient, described: dict[str, Any]) -> None:
     samples = {"string": "x", "integer": "1", "boolean": "true", "array": ""}
     formats = {"date-time": "2026-01-01T00:00:00Z", "date": "2026-01-01"}
-    for path in ("/v1/orders", "/v1/customers", "/v1/sales-by-day"):
+    for path in ("/v1/orders", "/v1/customers", "/v1/sales-by-day", "/v1/orders/search", "/v1/customers/search"):
         for parameter in described["paths"][path]["get"]["parameters"]:
             if "$ref" in parameter or parameter["name"] == "cursor":
                 continue

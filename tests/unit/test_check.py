@@ -16,7 +16,7 @@ from projector.operate.check import problems
 SOUND = """
 from decimal import Decimal
 from sqlalchemy import and_, exists, func, literal_column, or_, select, text
-from projector.declare import Entity, Rollup, State, String, View, by_currency, count, total
+from projector.declare import Entity, Rollup, Search, State, String, View, by_currency, count, list_of, total
 from schemas.catalog import ProductAdded, ProductRenamed
 from schemas.inventory import StockReserved
 from schemas.registry import Registry
@@ -88,6 +88,8 @@ def declared(query: str, **options: str) -> str:
 
 PRODUCT = "select(p.product_id, p.name).select_from(products.table)"
 GROUPED = 'select(p.category, func.max(p.name, type_=String).label("most"), func.count().label("n")).group_by(p.category).subquery("grouped")'
+BY_CURRENCY = 'select(p.category, by_currency(p.name, p.price, where=p.price > 0).label("prices")).group_by(p.category)'
+LISTED = 'select(p.category, list_of(p.name, name=p.name).label("names")).group_by(p.category)'
 JOINED = "select(p.product_id, s.warehouse).select_from(products.table.outerjoin(stock.table, {on}))"
 
 MISTAKES = {
@@ -137,6 +139,18 @@ MISTAKES = {
     "two views of one path": (declared(PRODUCT, path='"same"') + declared(PRODUCT, name="worse", path='"same"').replace("bad =", "worse ="), r"path 'same': two views have it"),
     "a path that is none": (declared(PRODUCT, path='"/Bad"'), r"bad: path '/Bad' is a lower-case letter"),
     "a cycle of views": (declared(PRODUCT) + declared(PRODUCT, name="worse").replace("bad =", "worse =") + "bad.query = select(worse.c.product_id).select_from(worse.table)\nworse.query = select(bad.c.product_id).select_from(bad.table)\n", r"bad: reads itself through worse: break the cycle"),
+    "search: an unknown text field": (declared(PRODUCT, path='"bad"', search='Search({"nme": 1})'), r"bad: search= names 'nme', which the view does not have; did you mean 'name'"),
+    "search: no text field": (declared(PRODUCT, path='"bad"', search="Search({})"), r"bad: search= has no text field"),
+    "search: a text field that is a number": (declared("select(p.product_id, p.price)", path='"bad"', search='Search({"price": 1})'), r"bad: search= names 'price', which is no text"),
+    "search: a text field that is an object": (declared(BY_CURRENCY, key='"category"', path='"bad"', search='Search({"prices": 1})'), r"bad: search= names 'prices', which is an object; name a column with one value"),
+    "search: a text field that is a list": (declared(LISTED, key='"category"', path='"bad"', search='Search({"names": 1})'), r"bad: search= names 'names', which is a list; name a field in it, such as 'names\.name'"),
+    "search: a boost of nothing": (declared(PRODUCT, path='"bad"', search='Search({"name": 0})'), r"bad: search= gives 'name' the boost 0; above 0, 1000 at most"),
+    "search: an unknown facet": (declared(PRODUCT, path='"bad"', search='Search({"name": 1}, facets=["nme"])'), r"bad: search= has the facet 'nme', which the view does not have; did you mean 'name'"),
+    "search: a facet of money": (declared("select(p.product_id, p.name, p.price)", path='"bad"', search='Search({"name": 1}, facets=["price"])'), r"bad: search= has the facet 'price', which has too many values"),
+    "search: a facet twice": (declared(PRODUCT, path='"bad"', search='Search({"name": 1}, facets=["name", "name"])'), r"bad: search= has the facet 'name' twice"),
+    "search: a key of two columns": (declared(PRODUCT, path='"bad"', key='("product_id", "name")', search='Search({"name": 1})'), r"bad: search= needs a key of one column; it has product_id, name"),
+    "search: a view that is not served": (declared(PRODUCT, search='Search({"name": 1})'), r"bad: search= is part of what is served; give the view a path"),
+    "search: a virtual view": (f"good = {view(PRODUCT, name='good')}\n" + declared("select(good.c.product_id, good.c.name)", virtual="True", path='"bad"', search='Search({"name": 1})'), r"bad: a virtual view has no rows of its own to search"),
     "a view of a table that is not declared": ("from sqlalchemy import Column, MetaData, Table\nnowhere = Table('nowhere', MetaData(), Column('product_id', String))\n" + declared("select(nowhere.c.product_id)"), r"bad: reads nowhere, which no entity or view declares"),
     "a virtual view that joins": (declared(JOINED.format(on="s.order_id == p.product_id"), virtual="True"), r"bad: a virtual view computes over the rows of one other view"),
     "a virtual view of an entity": (declared(PRODUCT, virtual="True"), r"bad: a virtual view computes over the rows of one other view"),

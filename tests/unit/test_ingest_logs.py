@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from projector.ingest import logs
+from projector import logs
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,1 @@
+"""Search: views kept in Elasticsearch through the outbox. `text`, `sortable` and `document` are the reader's, too."""

@@ -1,0 +1,142 @@
+"""`prejoin verify` of a search index, its repair, and an index built anew beside the one that is searched."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from projector.errors import PrejoinError
+from projector.search.keeping import Keeping, SearchUnreachable, keeping
+from projector.search.rebuild import rebuild
+from projector.search.verify import SearchVerified, SearchVerifier
+from tests.integration.running import until
+from tests.integration.test_search_indexer import book, books, bookshelf
+from tests.search import Searched
+from tests.world import World
+
+__all__ = ["books", "bookshelf"]  # the fixtures
+
+
+@asynccontextmanager
+async def kept(books: Searched) -> AsyncIterator[Keeping]:
+    world = books.world
+    async with keeping(world.url, [books.url], world.group, world.projections, books.view("long_books")) as opened:
+        yield opened
+
+
+async def verified(books: Searched, repair: bool = False) -> SearchVerified:
+    async with kept(books) as opened:
+        return await SearchVerifier(opened).verify(repair)
+
+
+@pytest.fixture
+async def index(bookshelf: World, books: Searched) -> str:
+    """2,500 books in the index, and no indexer at work any more."""
+    bookshelf.given([book(f"b{n}", title=f"Title {n}", pages=500) for n in range(2_500)])
+    async with books.indexing():
+        await books.settle()
+    return books.index(books.view("long_books"))
+
+
+async def test_nothing_differs_and_what_waits_is_no_drift(bookshelf: World, books: Searched, index: str) -> None:
+    found = await verified(books)
+    assert (found.documents, found.different, found.served) == (2_500, 0, True)
+    bookshelf.given([book("b1", title="On its way", pages=500), book("b2", pages=5), book("new", pages=500)])
+    assert (await verified(books)).different == 0
+
+
+async def test_missing_extra_and_stale_documents_are_told_and_exactly_those_are_mended(
+    bookshelf: World, books: Searched, index: str
+) -> None:
+    client = books.client
+    document = (await client.get(index=index, id="b7"))["_source"]
+    await client.delete(index=index, id="b1", refresh=True)
+    await client.index(index=index, id="zz", document=document | {"is": {"book_id": "zz"}}, refresh=True)
+    await client.index(index=index, id="lost", document={"row": {}}, refresh=True)
+    await client.index(index=index, id="b2", document=document | {"text": {}}, refresh=True)
+    other = document["row"] | {"title": "Other"}
+    await client.index(index=index, id="b3", document=document | {"row": other}, refresh=True)
+    await client.index(index=index, id="b4", document=document | {"is": {"book_id": "b9999"}}, refresh=True)
+    writes = {hit["_id"]: hit["_seq_no"] for hit in await books.writes("long_books")}
+    found = await verified(books)
+    told = [("b1", "missing"), ("b2", "stale"), ("b3", "stale"), ("b4", "stale"), ("lost", "extra"), ("zz", "extra")]
+    assert (found.differences, found.different, found.repaired) == (told, 6, 0)
+
+    mended = await verified(books, repair=True)
+    assert (mended.different, mended.repaired) == (6, 6)
+    await client.indices.refresh(index=index)
+    await books.equals_postgres()
+    assert (await verified(books)).different == 0
+    after = {hit["_id"]: hit["_seq_no"] for hit in await books.writes("long_books")}
+    changed = {key for key in writes.keys() | after.keys() if writes.get(key) != after.get(key)}
+    assert changed == {key for key, _ in told}
+
+
+async def test_an_index_deleted_by_hand_is_found_and_repaired(books: Searched, index: str) -> None:
+    await books.client.indices.delete(index=index)
+    found = await verified(books)
+    assert (found.documents, found.different, found.differences[0]) == (0, 2_500, ("b0", "missing"))
+    mended = await verified(books, repair=True)
+    assert (mended.different, mended.repaired) == (2_500, 2_500)
+    assert books.index(books.view("long_books")) != index
+    await books.client.indices.refresh(index=books.index(books.view("long_books")))
+    await books.equals_postgres()
+
+
+async def test_rows_that_were_repaired_reach_the_index(bookshelf: World, books: Searched, index: str) -> None:
+    bookshelf.execute(f"UPDATE {bookshelf.table('long_books')} SET title = 'drift' WHERE book_id IN ('b1', 'b2')")
+    assert [(key, kind) for key, kind in (await verified(books)).differences] == [("b1", "stale"), ("b2", "stale")]
+    async with books.indexing():
+        bookshelf.execute("INSERT INTO outbox SELECT 'long_books', 'b1', nextval('revisions')")
+        await until(books.is_settled)
+        assert bookshelf.verify("long_books", repair=True)[0].repaired == 2
+        await books.settle()
+        await books.equals_postgres()
+    assert (await verified(books)).different == 0
+
+
+async def test_an_index_is_built_beside_the_one_that_is_searched(bookshelf: World, books: Searched, index: str) -> None:
+    alias = books.document(books.view("long_books")).alias
+    seen: list[int] = []
+    async with kept(books) as opened:
+        work = asyncio.create_task(rebuild(opened, seen.append))
+        while not work.done():
+            found = await books.client.count(index=alias)
+            assert found["count"] == 2_501  # the rows, and the state
+            await asyncio.sleep(0.01)
+        name = await work
+    assert name != index
+    assert max(seen) > 2_000
+    assert name == books.index(books.view("long_books"))
+    assert list(await books.client.indices.get_alias(name=alias)) == [name]
+    await books.equals_postgres()
+    assert (await verified(books)).different == 0
+
+
+async def test_a_second_rebuild_at_the_same_time_is_refused_and_an_interrupted_one_goes_on(
+    bookshelf: World, books: Searched, index: str
+) -> None:
+    async with kept(books) as first, kept(books) as second:
+        work = asyncio.create_task(rebuild(first))
+        await until(
+            lambda: bookshelf.fetch("SELECT FROM search_generations WHERE state = 'filling' OR state = 'sending'")
+        )
+        with pytest.raises(PrejoinError, match="long_books is being rebuilt already"):
+            await rebuild(second)
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+    bookshelf.given([book("b1", title="Meanwhile", pages=500)])
+    async with kept(books) as again:
+        name = await rebuild(again)
+    assert name == index.removesuffix("1") + "2"
+    await books.client.indices.refresh(index=name)
+    await books.equals_postgres()
+
+
+async def test_elasticsearch_away_is_one_line(books: Searched, index: str) -> None:
+    world = books.world
+    away = keeping(world.url, ["http://127.0.0.1:9"], world.group, world.projections, books.view("long_books"))
+    with pytest.raises(SearchUnreachable, match=r"Elasticsearch \(PREJOIN_ELASTICSEARCH_URL\) does not answer"):
+        async with away as opened:
+            await SearchVerifier(opened).verify()
