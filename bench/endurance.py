@@ -31,7 +31,7 @@ def measure(size: Size) -> Iterator[Result]:
                 rates.append(len(backlog) / drained(process, done, memories))
                 say(f"endurance: {done:,} events, {rates[-1]:,.0f} events/s, {memories[-1]:.0f} MB")
     # the first is of customers and products, and begins with a start; the last is not whole
-    first, last = statistics.mean(rates[1:3]), statistics.mean(rates[-3:-1])
+    first, last = statistics.mean(rates[1:4]), statistics.mean(rates[-4:-1])
     details = {"events": done, "window": size.endurance_window, "rates": [round(rate) for rate in rates]}
     yield Result("endurance/rate, late and early", last, first, "events/s", "ratio >= 0.8", details)
     half = memories[len(memories) // 2]

@@ -23,12 +23,14 @@ from projector.embedded.process import Child, end, run_once
 SUPERUSER, WRITER, READER, DATABASE = "postgres", "prejoin", "prejoin_read", "prejoin"
 SYSTEM_USER = "embedded_postgres"
 
+# what Postgres's manual advises: taken only as it is used
+_BUFFERS = min(psutil.virtual_memory().total // 4, 2 << 30)
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "max_connections": "100",
-    "shared_buffers": "256MB",
-    "max_wal_size": "2GB",
+    "shared_buffers": f"{max(_BUFFERS >> 20, 128)}MB",
+    "max_wal_size": "4GB",
 }
 # initdb keeps what local users may do as it is on the machine: here everybody needs a password.
 INITDB = ["--username", SUPERUSER, "--auth=scram-sha-256", "--encoding=UTF8", "--no-instructions"]

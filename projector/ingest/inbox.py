@@ -9,7 +9,7 @@ from projector.apply.batch import Chunk
 from projector.apply.incoming import Decoded
 from projector.ingest.chunks import Fetched
 
-MAX_RECORDS = 15_000
+MAX_RECORDS = 12_000
 MAX_BYTES = 32 << 20
 FEW = 100  # records decoded at once, in a millisecond: handing them to a thread and back takes longer than they do
 
