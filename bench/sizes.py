@@ -18,6 +18,14 @@ class Size:
     idle_seconds: float
     endurance_scale: float
     endurance_window: int
+    search_changes: int
+    search_rounds: int
+    search_seconds: float
+    rename_orders: int
+    rename_rounds: int
+    search_documents: int
+    searches: int  # of each kind
+    search_budget: float  # seconds for each kind of search, where they take long
 
 
 FULL = Size(
@@ -32,6 +40,14 @@ FULL = Size(
     idle_seconds=20,
     endurance_scale=0.225,
     endurance_window=100_000,
+    search_changes=50_000,
+    search_rounds=3,
+    search_seconds=60,
+    rename_orders=10_000,
+    rename_rounds=5,
+    search_documents=200_000,
+    searches=200,
+    search_budget=12,
 )
 QUICK = Size(
     quick=True,
@@ -45,4 +61,12 @@ QUICK = Size(
     idle_seconds=5,
     endurance_scale=0.022,
     endurance_window=50_000,
+    search_changes=5_000,
+    search_rounds=1,
+    search_seconds=6,
+    rename_orders=2_000,
+    rename_rounds=1,
+    search_documents=5_000,
+    searches=20,
+    search_budget=1,
 )
