@@ -38,10 +38,11 @@ class OrdersIndex:
         self.client.indices.refresh(index=index)
         return int(self.client.count(index=index, query=query or ROWS)["count"])
 
-    def documents(self) -> list[dict[str, Any]]:
-        """All documents, as the bulk helper takes them."""
+    def documents(self, **query: Any) -> list[dict[str, Any]]:
+        """Documents of rows, all or those of a query, as the bulk helper takes them."""
         self.client.indices.refresh(index=self.name)
-        return [{"_id": d["_id"], "_source": d["_source"]} for d in scan(self.client, {"query": ROWS}, index=self.name)]
+        found = scan(self.client, {"query": query or ROWS}, index=self.name)
+        return [{"_id": d["_id"], "_source": d["_source"]} for d in found]
 
     @contextmanager
     def another(self) -> Iterator[str]:

@@ -17,11 +17,11 @@ from bench.latency import producing
 from bench.place import BenchError, Place, Process, say
 from bench.results import Result
 from bench.search_index import OrdersIndex, orders_index, reached, wrong_documents
-from bench.search_rate import DOCUMENTS_A_BULK
 from bench.shop_now import customer, event, order, product
 from bench.sizes import Size
 from bench.streams import TOPICS
 from projector.publish import Message
+from projector.search.rows import MOST_KEYS as DOCUMENTS_A_BULK
 
 PROJECTIONS = "projections"
 RENAMED = "big"
@@ -85,7 +85,7 @@ async def _ours(
 
 def _bulk(index: OrdersIndex, beside: str, name: str, count: int) -> float:
     """Seconds until the renamed documents, ready-made, are found in an index that had them by their old name."""
-    documents = [d for d in index.documents() if d["_source"]["row"]["customer_id"] == RENAMED]
+    documents = index.documents(term={NAME: name})
     began = time.monotonic()
     bulk(index.client, documents, index=beside, chunk_size=DOCUMENTS_A_BULK)
     return reached(partial(index.count, beside, term={NAME: name}), count, began)
