@@ -10,8 +10,6 @@ from functools import partial
 from statistics import median
 from typing import Any
 
-from elasticsearch.helpers import bulk
-
 from bench import libraries, pgsync
 from bench.latency import producing
 from bench.place import BenchError, Place, Process, say
@@ -21,7 +19,6 @@ from bench.shop_now import customer, event, order, product
 from bench.sizes import Size
 from bench.streams import TOPICS
 from projector.publish import Message
-from projector.search.rows import MOST_KEYS as DOCUMENTS_A_BULK
 
 PROJECTIONS = "projections"
 RENAMED = "big"
@@ -69,7 +66,7 @@ async def _ours(
     """Seconds of each round: ours, the bulks', and ours until the rename was committed. The first one is left out."""
     ours, plain, committed = list[float](), list[float](), list[float]()
     with index.another() as beside:
-        bulk(index.client, index.documents(), index=beside)
+        index.send(index.documents(), beside)
         async with producing(where) as send:
             for round_ in range(size.rename_rounds + 1):
                 say(f"search: renaming a customer of {size.rename_orders:,} orders, round {round_}")
@@ -87,7 +84,7 @@ def _bulk(index: OrdersIndex, beside: str, name: str, count: int) -> float:
     """Seconds until the renamed documents, ready-made, are found in an index that had them by their old name."""
     documents = index.documents(term={NAME: name})
     began = time.monotonic()
-    bulk(index.client, documents, index=beside, chunk_size=DOCUMENTS_A_BULK)
+    index.send(documents, beside)
     return reached(partial(index.count, beside, term={NAME: name}), count, began)
 
 
