@@ -46,7 +46,7 @@ class OrdersIndex:
         return [{"_id": d["_id"], "_source": d["_source"]} for d in found]
 
     def send(self, documents: list[dict[str, Any]], index: str) -> float:
-        """Seconds that the bulk helper of elasticsearch-py takes for the documents, in bulks as long as the indexer's."""
+        """Seconds that the bulk helper of elasticsearch-py takes for them, in bulks as long as the indexer's."""
         began = time.monotonic()
         done, _ = bulk(
             self.client, documents, True, index=index, chunk_size=MOST_KEYS, max_retries=5, initial_backoff=0.2

@@ -58,7 +58,7 @@ def kinds(shop: Shop, count: int) -> Kinds:
 
 
 def measure(where: Place, size: Size) -> Iterator[Result]:
-    shop = search_rows.shop(size.search_documents)
+    shop = search_rows.shop()
     group = where.migrated(PROJECTIONS)
     with where.connect(group) as connection:
         say(f"search: {size.search_documents:,} rows")

@@ -18,7 +18,7 @@ PROJECTIONS = "projections"
 
 def measure(where: Place, size: Size) -> Iterator[Result]:
     count = size.search_changes
-    rows = list(search_rows.rows(search_rows.shop(count), count))
+    rows = list(search_rows.rows(search_rows.shop(), count))
     group = where.migrated(PROJECTIONS)
     ours, helpers = list[float](), list[float]()
     with (
