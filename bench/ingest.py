@@ -94,7 +94,7 @@ def _order(where: Place, name: str, whole: Shop, share: Shop, phases: Phases, si
 
 
 def _eventsourcing(where: Place, group: str, share: Shop, result: Callable[..., Result]) -> Iterator[Result]:
-    if reason := libraries.install():
+    if reason := libraries.EVENTSOURCING.install():
         say(f"adjacent: eventsourcing is left out, for it cannot be installed: {reason}")
         return
     say("adjacent: eventsourcing")

@@ -97,13 +97,27 @@ async def served(session: aiohttp.ClientSession, url: str, key: str) -> bool:
         return answer.status == 200
 
 
+def soon(waited: float) -> float:
+    """Seconds until the next look: every few milliseconds; what takes long is looked for less often, or the looking
+    alone would keep the API busy.
+    """
+    return max(0.005, waited / 8)
+
+
 async def sample(
-    where: Place, look: Look, rate: float, seconds: float, prefix: str, arrived: dict[str, float]
+    where: Place,
+    look: Look,
+    rate: float,
+    seconds: float,
+    prefix: str,
+    arrived: dict[str, float],
+    samples: float = SAMPLES_A_SECOND,
+    pause: Callable[[float], float] = soon,
 ) -> tuple[list[float], list[float]]:
     """Publish at a steady rate; the order of some ticks is followed. What the first seconds show is left out."""
-    steady = rate > SAMPLES_A_SECOND
+    steady = rate > samples
     period = STEPS / rate if steady else 1 / rate
-    every = max(1, round(1 / SAMPLES_A_SECOND / period)) if steady else 1
+    every = max(1, round(1 / samples / period)) if steady else 1
     followed: dict[str, tuple[float, asyncio.Task[float]]] = {}
     async with producing(where) as send:
         start = time.monotonic()
@@ -112,7 +126,7 @@ async def sample(
             await asyncio.sleep(due - time.monotonic())
             if tick % every == 0 and tick * period >= (SECONDS_TO_SETTLE if steady else 0):
                 key = f"{prefix}{tick}"
-                followed[key] = due, asyncio.create_task(visible(look, key, due))
+                followed[key] = due, asyncio.create_task(visible(look, key, due, pause))
             for message in _due(prefix, tick, steady):
                 await send(message)
         found = [await task for _, task in followed.values()]
@@ -139,15 +153,13 @@ def _due(prefix: str, tick: int, steady: bool) -> Iterator[Message]:
                 yield follow_up(f"{prefix}{before}", step)
 
 
-async def visible(look: Look, key: str, due: float) -> float:
-    """Seconds until it is there, looked for every few milliseconds; what takes long is looked for less often, or the
-    looking alone would keep the API busy.
-    """
+async def visible(look: Look, key: str, due: float, pause: Callable[[float], float] = soon) -> float:
+    """Seconds until it is there."""
     while not await look(key):
         waited = time.monotonic() - due
         if waited > LONGEST:
             raise BenchError(f"{key} was not visible after {LONGEST:.0f} s")
-        await asyncio.sleep(max(0.005, waited / 8))
+        await asyncio.sleep(pause(waited))
     return time.monotonic() - due
 
 

@@ -29,6 +29,11 @@ from projector.store.names import schemas
 JARS = Path(".prejoin/lib")
 SECONDS_WITHOUT_PROGRESS = 120.0
 SECONDS_BETWEEN_LOOKS = 0.02
+# Bulks sent; far below 0 while there is something to send, or an index is not searched yet.
+_INDEXED = """
+SELECT (SELECT coalesce(sum(sent), 0) FROM search_generations)
+  - CASE WHEN EXISTS (SELECT FROM outbox) OR (SELECT count(search) FROM served) < {views} THEN 1e12 ELSE 0 END
+"""
 
 
 class BenchError(Exception):
@@ -92,9 +97,13 @@ class Process:
 class Place:
     """Where to measure: the servers, and a folder for logs."""
 
-    endpoints: Endpoints
+    servers: Stack
     folder: Path
     runs: int = field(default=0)
+
+    @property
+    def endpoints(self) -> Endpoints:
+        return self.servers.endpoints
 
     @property
     def brokers(self) -> list[str]:
@@ -157,10 +166,20 @@ class Place:
             yield process
 
     @contextmanager
-    def api(self, group: str, projections: str) -> Iterator[str]:
+    def indexer(self, group: str, projections: str) -> Iterator[Process]:
+        """`prejoin indexer`; `until(0)` waits until each index is searched and has all that was in the outbox."""
+        progress = _INDEXED.format(views=len(load(projections).searched))
+        command = [sys.executable, "-m", "projector.cli", "indexer"]
+        with self.running(group, command, progress, self.environment(group, projections)) as process:
+            yield process
+
+    @contextmanager
+    def api(self, group: str, projections: str, **environment: str) -> Iterator[str]:
         """`prejoin api`; its address."""
+        self.runs += 1
         command = [sys.executable, "-m", "projector.cli", "api", "--port", "0"]
-        with self.running(f"{group}_api", command, "", self.environment(group, projections)) as process:
+        settings = self.environment(group, projections) | environment
+        with self.running(f"{group}_api{self.runs}", command, "", settings) as process:
             while not (found := re.search(r"serving on (\S+)", process.log.read_text())):
                 process.applied()  # raises where it ended
                 time.sleep(SECONDS_BETWEEN_LOOKS)
@@ -184,12 +203,12 @@ class Place:
 
 
 @contextmanager
-def place() -> Iterator[Place]:
-    """Servers with empty data, gone at the end."""
+def place(*more: str) -> Iterator[Place]:
+    """Servers with empty data, gone at the end: Postgres, Kafka, and more."""
     with (
         tempfile.TemporaryDirectory(prefix="prejoin-bench-") as root,
-        Stack(Path(root), ("postgres", "kafka"), cache=JARS) as servers,
+        Stack(Path(root), ("postgres", "kafka", *more), cache=JARS) as servers,
     ):
         folder = Path(root) / "bench"
         folder.mkdir()
-        yield Place(servers.endpoints, folder)
+        yield Place(servers, folder)

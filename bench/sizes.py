@@ -18,6 +18,14 @@ class Size:
     idle_seconds: float
     endurance_scale: float
     endurance_window: int
+    search_changes: int
+    search_rounds: int
+    search_seconds: float
+    rename_orders: int
+    rename_rounds: int
+    search_documents: int
+    searches: int  # of each kind
+    search_budget: float  # seconds for each kind of search, where they take long
 
 
 FULL = Size(
@@ -32,6 +40,14 @@ FULL = Size(
     idle_seconds=20,
     endurance_scale=0.225,
     endurance_window=100_000,
+    search_changes=20_000,
+    search_rounds=3,
+    search_seconds=40,
+    rename_orders=10_000,
+    rename_rounds=3,
+    search_documents=200_000,
+    searches=200,
+    search_budget=8,
 )
 QUICK = Size(
     quick=True,
@@ -45,4 +61,12 @@ QUICK = Size(
     idle_seconds=5,
     endurance_scale=0.022,
     endurance_window=50_000,
+    search_changes=2_000,
+    search_rounds=1,
+    search_seconds=5,
+    rename_orders=1_000,
+    rename_rounds=1,
+    search_documents=2_000,
+    searches=10,
+    search_budget=0.4,
 )
