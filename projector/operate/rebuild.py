@@ -163,6 +163,7 @@ class Rebuild:
             self._drop_kept(connection)
             self._register()
             for relation in self.relations:
+                self._let_batches_end()
                 self._fill(connection, relation, progress)
             for relation in self.relations:
                 self._index(connection, relation, progress)
@@ -239,6 +240,14 @@ class Rebuild:
         cursor.execute(definitions.generation_ddl(self._projections, relation, self._generations, schema))
         if self._reader and relation.path is not None:
             let_read(cursor.connection, self._reader, self._group, relation, generation)
+
+    def _let_batches_end(self) -> None:
+        """A batch looks for keys in what is filled already: one that began before that has missed some.
+
+        It has committed once the lock is ours, so that what is filled from now on has its changes.
+        """
+        with self._applier.transaction():
+            pass
 
     def _fill(self, connection: psycopg.Connection[Any], relation: Relation, progress: Progress) -> None:
         ranged = isinstance(relation, View) and relation.stored and not relation.keys

@@ -1,0 +1,79 @@
+"""Rebuilds against batches, migrations and other rebuilds at their worst moments."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+from sqlalchemy import select
+
+from projector.declare import View
+from projector.declare.projections import Projections
+from projector.operate.rebuild import Rebuild
+from tests.shelf import author, book, make_authors, make_books, projections
+from tests.world import World
+
+
+def library() -> Projections:
+    """Books as listed, and those beside their authors: a key query that goes through another view's rows."""
+    books, authors = make_books(), make_authors()
+    listed = View(
+        "listed", key="book_id", indexes=[("author_id",)],
+        query=select(books.c.book_id, books.c.author_id, books.c.pages).select_from(books.table),
+    )  # fmt: skip
+    joined = listed.table.outerjoin(authors.table, authors.c.author_id == listed.c.author_id)
+    query = select(listed.c.book_id, listed.c.pages, authors.c.name).select_from(joined)
+    return projections([authors, books], [listed, View("shown", path="shown", key="book_id", query=query)])
+
+
+@contextmanager
+def declared(url: str, projections: Projections, read_url: str | None = None) -> Iterator[World]:
+    made = World(url, projections, read_url)
+    try:
+        yield made
+    finally:
+        made.drop()
+
+
+def rebuild(of: World, *names: str) -> Rebuild:
+    relations = [of.projections.relation(name) for name in names] or of.projections.relations
+    return Rebuild(of.url, None, of.group, of.projections, relations)
+
+
+def until(holds: Callable[[], Any]) -> None:
+    end = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_a_batch_that_read_a_generation_before_it_was_filled_is_waited_for(database_url: str) -> None:
+    with declared(database_url, library()) as shelf, shelf.connect() as gate, shelf.connect() as holder:
+        shelf.given([author("a1", name="Before"), book("b1", author_id="a1")])
+        waiting = (
+            "SELECT FROM pg_stat_activity JOIN pg_locks USING (pid)"
+            " WHERE NOT granted AND locktype = %s AND query ~ %s AND datname = current_database()"
+        )
+        with closing(rebuild(shelf)) as run:
+            threads = [threading.Thread(target=run.run)]
+            threads += [threading.Thread(target=shelf.given, args=([author("a1", name="After")],))]
+            with holder.transaction():
+                holder.execute("SELECT FROM shown__g1 FOR UPDATE")
+                with gate.transaction():
+                    gate.execute("LOCK TABLE books IN ACCESS EXCLUSIVE MODE")
+                    threads[0].start()
+                    until(lambda: shelf.fetch(waiting, "relation", "listed__g2"))
+                    threads[1].start()  # marks what it reaches of `shown`, by rows of `listed` that are not there yet
+                    until(lambda: shelf.fetch(waiting, "transactionid", "shown__g1"))
+                # filled: without what the batch is about to commit, unless it is waited for
+                until(
+                    lambda: (
+                        shelf.fetch("SELECT FROM rebuilds WHERE relation = 'shown' AND phase <> 'waiting'")
+                        or shelf.fetch(waiting, "advisory", "advisory")
+                    )
+                )
+            for thread in threads:
+                thread.join()
+        assert [row["name"] for row in shelf.view("shown").values()] == ["After"]
+        assert shelf.drift() == []
