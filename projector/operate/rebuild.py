@@ -13,7 +13,6 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
 
 import psycopg
 
@@ -27,7 +26,7 @@ from projector.errors import NotMigrated, PrejoinError
 from projector.store import definitions
 from projector.store.connect import connect
 from projector.store.names import generation_name, generation_table, schemas
-from projector.store.roles import let_read
+from projector.store.roles import let_the_same_read
 from projector.store.search_text import functions
 from projector.store.search_text import index_ddl as words_index
 
@@ -130,14 +129,12 @@ class Rebuild:
     def __init__(
         self,
         url: str,
-        read_url: str | None,
         group: str,
         projections: Projections,
         chosen: Sequence[Relation],
         word_indexes: bool = False,
     ) -> None:
         self._url, self._group, self._projections = url, group, projections
-        self._reader = unquote(urlsplit(read_url).username or "") if read_url else ""
         self._word_indexes = word_indexes
         self.relations = projections.connected(chosen)
         self._names = [r.name for r in self.relations]
@@ -238,8 +235,6 @@ class Rebuild:
         self._generations[relation.name] = generation
         schema = schemas(self._group)[2]
         cursor.execute(definitions.generation_ddl(self._projections, relation, self._generations, schema))
-        if self._reader and relation.path is not None:
-            let_read(cursor.connection, self._reader, self._group, relation, generation)
 
     def _let_batches_end(self) -> None:
         """A batch looks for keys in what is filled already: one that began before that has missed some.
@@ -323,6 +318,9 @@ class Rebuild:
             compact(cursor, self._built())
             while _built(plan).drain(cursor, self._names) is not None:
                 pass
+            for name, generation in self._built().items():
+                before = generation_name(name, plan.served[name])
+                let_the_same_read(cursor, before, generation_name(name, generation))
             cursor.execute(_SWITCH, {"names": self._names})
 
     def _built(self) -> dict[str, int]:

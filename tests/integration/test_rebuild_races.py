@@ -38,7 +38,7 @@ def declared(url: str, projections: Projections, read_url: str | None = None) ->
 
 def rebuild(of: World, *names: str) -> Rebuild:
     relations = [of.projections.relation(name) for name in names] or of.projections.relations
-    return Rebuild(of.url, None, of.group, of.projections, relations)
+    return Rebuild(of.url, of.group, of.projections, relations)
 
 
 def until(holds: Callable[[], Any]) -> None:

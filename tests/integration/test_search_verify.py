@@ -148,7 +148,7 @@ async def test_a_generation_being_built_has_its_index_before_both_are_switched_t
     bookshelf: World, books: Searched, index: str
 ) -> None:
     view, seen = books.view("long_books"), list[str]()
-    given = (bookshelf.url, None, bookshelf.group, bookshelf.projections, [view])
+    given = (bookshelf.url, bookshelf.group, bookshelf.projections, [view])
 
     async def follow_meanwhile(generation: int) -> bool:
         async with kept(books) as opened:
@@ -178,7 +178,7 @@ async def test_where_elasticsearch_is_away_the_switch_does_not_wait_for_it(
 ) -> None:
     view = books.view("long_books")
     async with keeping(bookshelf.url, ["http://127.0.0.1:9"], bookshelf.group, bookshelf.projections, view) as nobody:
-        with closing(Rebuild(bookshelf.url, None, bookshelf.group, bookshelf.projections, [view])) as run:
+        with closing(Rebuild(bookshelf.url, bookshelf.group, bookshelf.projections, [view])) as run:
             loop = asyncio.get_running_loop()
 
             def search(_: View, generation: int) -> None:
