@@ -170,7 +170,8 @@ class Rebuild:
                     connection.execute(_PHASE, ("searching", [view.name]))
                     search(view, self._generations[view.name])
             self._catch_up(connection, progress)
-            self._switch()
+            while not self._switch():
+                self._catch_up(connection, progress)
         return self._built()
 
     def abort(self) -> list[str]:
@@ -308,23 +309,31 @@ class Rebuild:
                 return
             while left > 0:
                 with self._applier.transaction() as (cursor, current, _):
-                    if _built(current).drain(cursor, self._names) is None:
+                    if self._plan_of(current).drain(cursor, self._names) is None:
                         break
                 left -= PORTION
                 progress(Step("", "draining", max(left, 0), None))
 
-    def _switch(self) -> None:
+    def _switch(self) -> bool:
+        """Refresh the rest and switch, while batches wait; not where that is much: a few keys may reach many."""
         with self._applier.transaction() as (cursor, plan, _):
-            compact(cursor, self._built())
-            while _built(plan).drain(cursor, self._names) is not None:
-                pass
-            for name, generation in self._built().items():
-                before = generation_name(name, plan.served[name])
-                let_the_same_read(cursor, before, generation_name(name, generation))
-            cursor.execute(_SWITCH, {"names": self._names})
+            while compact(cursor, self._built()) <= FEW:
+                if self._plan_of(plan).drain(cursor, self._names) is None:
+                    for name, generation in self._built().items():
+                        before = generation_name(name, plan.served[name])
+                        let_the_same_read(cursor, before, generation_name(name, generation))
+                    cursor.execute(_SWITCH, {"names": self._names})
+                    return True
+        return False
 
     def _built(self) -> dict[str, int]:
         return {name: self._generations[name] for name in self._names}
+
+    def _plan_of(self, plan: Plan) -> Plan:
+        """The plan of what is being built, while that is what this run builds."""
+        if plan.built is None or not self._built().items() <= plan.building.items():
+            raise PrejoinError("the rebuild was given up meanwhile, by `prejoin migrate` or --abort: begin again")
+        return plan.built
 
     def _drop(self, cursor: psycopg.Cursor[Any], state: str) -> list[str]:
         """Drop the tables of generations in a state, and what else is known of them."""
@@ -343,12 +352,6 @@ class Rebuild:
                 values,
             )
         return dropped
-
-
-def _built(plan: Plan) -> Plan:
-    if plan.built is None:
-        raise PrejoinError("the rebuild was given up meanwhile, by `prejoin migrate` or --abort: begin again")
-    return plan.built
 
 
 def _runner() -> str:

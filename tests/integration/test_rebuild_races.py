@@ -6,13 +6,16 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
+import pytest
 from sqlalchemy import select
 
 from projector.declare import View
 from projector.declare.projections import Projections
-from projector.operate.rebuild import Rebuild
+from projector.errors import PrejoinError
+from projector.operate.rebuild import Rebuild, Step
+from tests.model.histories import random_stream
 from tests.shelf import author, book, make_authors, make_books, projections
-from tests.world import World
+from tests.world import World, world
 
 
 def library() -> Projections:
@@ -77,3 +80,51 @@ def test_a_batch_that_read_a_generation_before_it_was_filled_is_waited_for(datab
                 thread.join()
         assert [row["name"] for row in shelf.view("shown").values()] == ["After"]
         assert shelf.drift() == []
+
+
+def test_what_a_few_keys_reach_is_not_left_to_the_switch(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("projector.operate.rebuild.FEW", 10)
+    monkeypatch.setattr("projector.apply.plan.PORTION", 5)
+    books, authors = make_books(), make_authors()
+    named = View("named", key="author_id", query=select(authors.c.author_id, authors.c.name).select_from(authors.table))
+    joined = books.table.outerjoin(named.table, named.c.author_id == books.c.author_id)
+    shown = View("shown", path="shown", key="book_id", query=select(books.c.book_id, named.c.name).select_from(joined))
+    with declared(database_url, projections([authors, books], [named, shown])) as shelf:
+        shelf.given([author("a1", name="Before"), *(book(f"b{n}", author_id="a1") for n in range(100))])
+        steps, renamed = list[Step](), iter([author("a1", name="After")])
+
+        def step(told: Step) -> None:
+            steps.append(told)
+            if told.phase == "indexing":
+                shelf.given(list(renamed))
+
+        with closing(rebuild(shelf)) as run:
+            run.run(step)
+        assert "draining" in {told.phase for told in steps}
+        assert shelf.drift() == []
+
+
+def test_a_rebuild_that_was_given_up_meanwhile_leaves_what_is_served(database_url: str) -> None:
+    with world(database_url) as shop:
+        shop.given(random_stream(5, customers=5, products=5, orders=20))
+
+        def stop(_: Step) -> None:
+            raise InterruptedError
+
+        with closing(rebuild(shop, "order_overview")) as other, pytest.raises(InterruptedError):
+            other.run(stop)
+
+        def give_up(told: Step) -> None:
+            if (told.view, told.phase) == ("product_sales", "indexing"):
+                names = "relation IN ('order_products', 'product_orders', 'product_sales')"
+                shop.execute(f"DELETE FROM generations WHERE state = 'building' AND {names}")
+                shop.execute(f"DELETE FROM rebuilds WHERE {names}")
+
+        with (
+            closing(rebuild(shop, "product_sales")) as run,
+            pytest.raises(PrejoinError, match="was given up meanwhile"),
+        ):
+            run.run(give_up)
+        assert (
+            shop.fetch("SELECT FROM generations JOIN served USING (relation, generation) WHERE state <> 'live'") == []
+        )
