@@ -10,6 +10,7 @@ What reads each other is rebuilt together: a generation reads generations of its
 
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -31,6 +32,7 @@ from projector.store.search_text import functions
 from projector.store.search_text import index_ddl as words_index
 
 RANGE = 50_000  # rows filled in one transaction: what an interruption costs at most
+PATIENCE = 5.0  # seconds of trying to drop what was served before, while it is still read
 FEW = 1_000  # keys that may be left for the switch, which batches wait for
 
 # Of the session: whoever rebuilds a view has it, and a process that dies gives it back.
@@ -201,15 +203,22 @@ class Rebuild:
             yield connection
 
     def _drop_kept(self, connection: psycopg.Connection[Any]) -> list[str]:
-        """Not under the group's lock: whoever still reads one of them keeps nobody else waiting."""
-        with connection.transaction(), connection.cursor() as cursor:
-            cursor.execute("SET LOCAL lock_timeout = '5s'")
+        """Not under the group's lock: whoever still reads one of them keeps nobody else waiting.
+
+        Readers that come while it waits would wait behind it: so it tries for a moment at a time.
+        """
+        until = time.monotonic() + PATIENCE
+        while True:
             try:
-                return self._drop(cursor, "kept")
+                with connection.transaction(), connection.cursor() as cursor:
+                    cursor.execute("SET LOCAL lock_timeout = '50ms'")
+                    return self._drop(cursor, "kept")
             except psycopg.errors.LockNotAvailable:
-                raise PrejoinError(
-                    "a generation that was served before is still being read, by an export perhaps: try again later"
-                ) from None
+                if time.monotonic() > until:
+                    raise PrejoinError(
+                        "a generation that was served before is still being read, by an export perhaps: try again later"
+                    ) from None
+            time.sleep(0.2)
 
     def _register(self) -> None:
         """Find what an interrupted run has left, or begin anew."""

@@ -128,3 +128,27 @@ def test_a_rebuild_that_was_given_up_meanwhile_leaves_what_is_served(database_ur
         assert (
             shop.fetch("SELECT FROM generations JOIN served USING (relation, generation) WHERE state <> 'live'") == []
         )
+
+
+def test_dropping_what_is_still_read_keeps_nobody_waiting(database_url: str) -> None:
+    with declared(database_url, library()) as shelf, shelf.connect() as export, shelf.connect() as reader:
+        shelf.given([author("a1", name="Before"), book("b1", author_id="a1")])
+        with closing(rebuild(shelf)) as run:
+            run.run()
+            with export.transaction():
+                export.execute("SELECT FROM shown__g1")
+                refused = list[PrejoinError]()
+
+                def drop() -> None:
+                    with pytest.raises(PrejoinError, match="is still being read") as error:
+                        run.drop_old()
+                    refused.append(error.value)
+
+                thread = threading.Thread(target=drop)
+                thread.start()
+                reader.execute("SET lock_timeout = '500ms'")
+                while thread.is_alive():
+                    reader.execute("SELECT FROM shown__g1")  # by who has read `served` before the switch
+                thread.join()
+                assert refused
+            assert "shown__g1" in run.drop_old()
