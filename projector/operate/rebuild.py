@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import psycopg
 
 from projector.apply.applier import Applier
-from projector.apply.plan import PORTION, Plan, compact
+from projector.apply.plan import FAN_OUT, PORTION, Plan, compact
 from projector.apply.refresh import restricted
 from projector.declare.projections import Projections
 from projector.declare.sql import in_range, quoted, render, substitute, type_name
@@ -310,12 +310,17 @@ class Rebuild:
         connection.execute(_PHASE, ("draining", [relation.name]))
 
     def _catch_up(self, connection: psycopg.Connection[Any], progress: Progress) -> None:
-        """Refresh what batches have marked meanwhile, until the rest is little enough to do at the switch."""
+        """Refresh what batches have marked meanwhile, until the rest is little enough to do at the switch.
+
+        Or as little as it gets, where large batches come one after another.
+        """
+        before = None
         while True:
             with connection.transaction(), connection.cursor() as cursor:
                 left = compact(cursor, self._built())
-            if left <= FEW:
+            if left <= FEW or (left <= FAN_OUT and before is not None and left > before // 2):
                 return
+            before = left
             while left > 0:
                 with self._applier.transaction() as (cursor, current, _):
                     if self._plan_of(current).drain(cursor, self._names) is None:
@@ -326,7 +331,7 @@ class Rebuild:
     def _switch(self) -> bool:
         """Refresh the rest and switch, while batches wait; not where that is much: a few keys may reach many."""
         with self._applier.transaction() as (cursor, plan, _):
-            while compact(cursor, self._built()) <= FEW:
+            while compact(cursor, self._built()) <= FAN_OUT:
                 if self._plan_of(plan).drain(cursor, self._names) is None:
                     for name, generation in self._built().items():
                         before = generation_name(name, plan.served[name])

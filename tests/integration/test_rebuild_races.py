@@ -83,6 +83,7 @@ def test_a_batch_that_read_a_generation_before_it_was_filled_is_waited_for(datab
 
 
 def test_what_a_few_keys_reach_is_not_left_to_the_switch(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("projector.operate.rebuild.FAN_OUT", 10)
     monkeypatch.setattr("projector.operate.rebuild.FEW", 10)
     monkeypatch.setattr("projector.apply.plan.PORTION", 5)
     books, authors = make_books(), make_authors()
@@ -152,3 +153,23 @@ def test_dropping_what_is_still_read_keeps_nobody_waiting(database_url: str) -> 
                 thread.join()
                 assert refused
             assert "shown__g1" in run.drop_old()
+
+
+def test_where_each_batch_marks_more_than_a_few_keys_it_ends_nevertheless(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("projector.operate.rebuild.FEW", 2)
+    with declared(database_url, library()) as shelf:
+        shelf.given([author("a1", name="A"), *(book(f"b{n}", author_id="a1") for n in range(50))])
+
+        steps = list[Step]()
+
+        def step(told: Step) -> None:  # one batch a drain, as where they wait for each other
+            if told.phase in ("indexing", "draining"):
+                assert len(steps) < 50
+                steps.append(told)
+                shelf.given([book(f"b{n}", author_id="a1", pages=100 + len(steps)) for n in range(20)])
+
+        with closing(rebuild(shelf)) as run:
+            run.run(step)
+        assert shelf.drift() == []
