@@ -164,8 +164,7 @@ class Rebuild:
             for relation in self.relations:
                 self._let_batches_end()
                 self._fill(connection, relation, progress)
-            for relation in self.relations:
-                self._index(connection, relation, progress)
+                self._index(connection, relation, progress)  # batches look for keys of the next ones in it
             self._catch_up(connection, progress)
             for view in self._projections.searched if search else ():
                 if search and view.name in self._names:
@@ -294,17 +293,18 @@ class Rebuild:
         return None if row is None else row[0]
 
     def _index(self, connection: psycopg.Connection[Any], relation: Relation, progress: Progress) -> None:
-        phase, _, rows, expected = connection.execute(_STAND, (relation.name,)).fetchone() or _GONE
-        if phase != "indexing":
-            return
-        progress(Step(relation.name, "indexing", rows, expected))
+        """Make what indexes it lacks; where an interrupted run has made them, others may be declared since."""
         wanted = definitions.indexes(self._projections, relation, self._generations)
         if self._word_indexes and isinstance(relation, View) and relation.search:
             wanted |= words_index(relation, self._generations[relation.name], functions())
         there = {name for (name,) in connection.execute(_INDEXES, (schemas(self._group)[2],))}
-        for name, ddl in wanted.items():
-            if name not in there:
-                connection.execute(ddl)
+        lacking = [ddl for name, ddl in wanted.items() if name not in there]
+        phase, _, rows, expected = connection.execute(_STAND, (relation.name,)).fetchone() or _GONE
+        if phase != "indexing" and (phase == "gone" or not lacking):
+            return
+        progress(Step(relation.name, "indexing", rows, expected))
+        for ddl in lacking:
+            connection.execute(ddl)
         if relation.stored:
             connection.execute(f"ANALYZE {quoted(generation_name(relation.name, self._generations[relation.name]))}")
         connection.execute(_PHASE, ("draining", [relation.name]))

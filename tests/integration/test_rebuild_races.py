@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from projector.apply.statistics import Statistics
 from projector.declare import View
 from projector.declare.projections import Projections
 from projector.errors import PrejoinError
 from projector.operate.rebuild import Rebuild, Step
+from projector.store.migrate import migrate
 from tests.model.histories import random_stream
 from tests.shelf import author, book, make_authors, make_books, projections
 from tests.world import World, world
@@ -173,3 +175,55 @@ def test_where_each_batch_marks_more_than_a_few_keys_it_ends_nevertheless(
         with closing(rebuild(shelf)) as run:
             run.run(step)
         assert shelf.drift() == []
+
+
+def test_what_batches_look_for_keys_in_has_its_indexes_and_those_declared_since(database_url: str) -> None:
+    with declared(database_url, library()) as shelf:
+        shelf.given([author("a1", name="A"), book("b1", author_id="a1")])
+        indexes = "SELECT count(*) FROM pg_indexes WHERE tablename = %s"
+        seen = list[int]()
+
+        def step(told: Step) -> None:
+            if told.view == "shown":
+                seen.append(shelf.fetch(indexes, "listed__g2")[0][0])
+                raise InterruptedError
+
+        with closing(rebuild(shelf)) as run, pytest.raises(InterruptedError):
+            run.run(step)
+        assert seen == [2]  # its key's, and the one that is declared
+        shelf.projections.relation("listed").indexes = [("author_id",), ("-pages",)]
+        migrate(shelf.url, None, shelf.group, shelf.projections)
+        assert shelf.fetch(indexes, "listed__g1") == [(3,)]
+        with closing(rebuild(shelf)) as run:
+            assert run.run()["listed"] == 2
+        assert shelf.fetch(indexes, "listed__g2") == [(3,)]
+
+
+def test_the_longest_name_has_room_for_generations_and_indexes(database_url: str) -> None:
+    books, name = make_books(), "n" * 55
+    query = select(books.c.book_id, books.c.pages, books.c.shelf).select_from(books.table)
+    longest = View(name, path="books", key="book_id", query=query, indexes=[("pages",), ("shelf",)])
+    too_long = View(f"{name}s", key="book_id", query=query)
+    assert (len(longest.problems), len(too_long.problems)) == (0, 1)
+    with declared(database_url, projections([books], [longest])) as shelf:
+        shelf.given([book("b1")])
+        indexes = "SELECT indexname FROM pg_indexes WHERE tablename ~ '^nnn' ORDER BY 1"
+        before = shelf.fetch(indexes)
+        assert migrate(shelf.url, None, shelf.group, shelf.projections) == []
+        assert shelf.fetch(indexes) == before
+        with closing(rebuild(shelf)) as run:
+            run.run()
+        assert len(shelf.fetch(indexes)) == 2 * len(before) == 6
+        assert shelf.drift() == []
+
+
+def test_a_generation_dropped_behind_a_batch_is_no_error_of_the_batch(database_url: str) -> None:
+    with declared(database_url, library()) as shelf, shelf.connect() as connection:
+        with closing(rebuild(shelf)) as run:
+            run.run()
+            run.drop_old()
+        statistics, rows = Statistics(), 2_000
+        statistics.keep(connection, {"shown__g1": rows, "shown__g2": rows})
+        analyzed = "SELECT analyze_count FROM pg_stat_user_tables WHERE relname = 'shown__g2' AND schemaname ~ %s"
+        shelf.execute("SELECT pg_stat_clear_snapshot()")
+        until(lambda: shelf.fetch(analyzed, shelf.group) == [(2,)])  # the other one is looked at all the same
