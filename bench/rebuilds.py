@@ -35,7 +35,7 @@ def measure(size: Size) -> Iterator[Result]:
         apply_all(url, projections, list(in_batches(size.ingest_scale, BATCH)))
         say("rebuilds: building anew")
         started = time.perf_counter()
-        with closing(Rebuild(url, None, GROUP, projections, projections.relations)) as rebuild:
+        with closing(Rebuild(url, GROUP, projections, projections.relations)) as rebuild:
             rebuild.run()
         ours = time.perf_counter() - started
         theirs = create_tables(url, projections)

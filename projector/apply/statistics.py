@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -25,6 +26,7 @@ class Statistics:
         self._written.update(written)
         for table in [t for t in written if self._written[t] >= self._due[t]]:
             self._due[table] = 2 * self._written[table]
-            with connection.transaction():
+            # dropped since the batch: another generation is served
+            with suppress(psycopg.errors.UndefinedTable), connection.transaction():
                 connection.execute(_SAMPLE)
                 connection.execute(f"ANALYZE {quoted(table)}")

@@ -66,10 +66,9 @@ def _rebuild(
 ) -> None:
     from projector.operate.rebuild import Rebuild
 
-    read_url = settings.read_database_url.get_secret_value() if settings.read_database_url else None
     urls = settings.search_urls if settings.elasticsearch_url else []
     at = Place(settings.writer_url, urls, settings.group, projections)
-    with closing(Rebuild(at.url, read_url, at.group, projections, chosen, settings.word_indexes)) as made:
+    with closing(Rebuild(at.url, at.group, projections, chosen, settings.word_indexes)) as made:
         if abort:
             _say_dropped(made.abort(), "nothing was being built", as_json)
             return

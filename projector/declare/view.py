@@ -12,6 +12,8 @@ from projector.declare.search import Search
 from projector.declare.types import WholeNumber
 from projector.errors import DeclarationError
 
+LONGEST = 55  # letters of a relation's name: with the number of its generation, Postgres cuts off none
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -85,7 +87,10 @@ class Relation:
         self, name: str, path: str | None, key: Sequence[str], version: int, indexes: Sequence[Sequence[str]]
     ) -> None:
         self.name, self.path, self.key, self.version, self.indexes = name, path, tuple(key), version, indexes
-        self.problems: list[str] = []
+        too_long = (
+            f"{name}: its name is of more than {LONGEST} letters, which leaves no room for generations: shorten it"
+        )
+        self.problems: list[str] = [too_long] if len(name) > LONGEST else []
 
     def _finish(self, query: Select[Any], unique: bool = False) -> None:
         self.query = query

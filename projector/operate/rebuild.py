@@ -10,15 +10,15 @@ What reads each other is rebuilt together: a generation reads generations of its
 
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
 
 import psycopg
 
 from projector.apply.applier import Applier
-from projector.apply.plan import PORTION, Plan, compact
+from projector.apply.plan import FAN_OUT, PORTION, Plan, compact
 from projector.apply.refresh import restricted
 from projector.declare.projections import Projections
 from projector.declare.sql import in_range, quoted, render, substitute, type_name
@@ -27,11 +27,12 @@ from projector.errors import NotMigrated, PrejoinError
 from projector.store import definitions
 from projector.store.connect import connect
 from projector.store.names import generation_name, generation_table, schemas
-from projector.store.roles import let_read
+from projector.store.roles import let_the_same_read
 from projector.store.search_text import functions
 from projector.store.search_text import index_ddl as words_index
 
 RANGE = 50_000  # rows filled in one transaction: what an interruption costs at most
+PATIENCE = 5.0  # seconds of trying to drop what was served before, while it is still read
 FEW = 1_000  # keys that may be left for the switch, which batches wait for
 
 # Of the session: whoever rebuilds a view has it, and a process that dies gives it back.
@@ -130,14 +131,12 @@ class Rebuild:
     def __init__(
         self,
         url: str,
-        read_url: str | None,
         group: str,
         projections: Projections,
         chosen: Sequence[Relation],
         word_indexes: bool = False,
     ) -> None:
         self._url, self._group, self._projections = url, group, projections
-        self._reader = unquote(urlsplit(read_url).username or "") if read_url else ""
         self._word_indexes = word_indexes
         self.relations = projections.connected(chosen)
         self._names = [r.name for r in self.relations]
@@ -163,16 +162,17 @@ class Rebuild:
             self._drop_kept(connection)
             self._register()
             for relation in self.relations:
+                self._let_batches_end()
                 self._fill(connection, relation, progress)
-            for relation in self.relations:
-                self._index(connection, relation, progress)
+                self._index(connection, relation, progress)  # batches look for keys of the next ones in it
             self._catch_up(connection, progress)
             for view in self._projections.searched if search else ():
                 if search and view.name in self._names:
                     connection.execute(_PHASE, ("searching", [view.name]))
                     search(view, self._generations[view.name])
             self._catch_up(connection, progress)
-            self._switch()
+            while not self._switch():
+                self._catch_up(connection, progress)
         return self._built()
 
     def abort(self) -> list[str]:
@@ -202,15 +202,22 @@ class Rebuild:
             yield connection
 
     def _drop_kept(self, connection: psycopg.Connection[Any]) -> list[str]:
-        """Not under the group's lock: whoever still reads one of them keeps nobody else waiting."""
-        with connection.transaction(), connection.cursor() as cursor:
-            cursor.execute("SET LOCAL lock_timeout = '5s'")
+        """Not under the group's lock: whoever still reads one of them keeps nobody else waiting.
+
+        Readers that come while it waits would wait behind it: so it tries for a moment at a time.
+        """
+        until = time.monotonic() + PATIENCE
+        while True:
             try:
-                return self._drop(cursor, "kept")
+                with connection.transaction(), connection.cursor() as cursor:
+                    cursor.execute("SET LOCAL lock_timeout = '50ms'")
+                    return self._drop(cursor, "kept")
             except psycopg.errors.LockNotAvailable:
-                raise PrejoinError(
-                    "a generation that was served before is still being read, by an export perhaps: try again later"
-                ) from None
+                if time.monotonic() > until:
+                    raise PrejoinError(
+                        "a generation that was served before is still being read, by an export perhaps: try again later"
+                    ) from None
+            time.sleep(0.2)
 
     def _register(self) -> None:
         """Find what an interrupted run has left, or begin anew."""
@@ -237,8 +244,14 @@ class Rebuild:
         self._generations[relation.name] = generation
         schema = schemas(self._group)[2]
         cursor.execute(definitions.generation_ddl(self._projections, relation, self._generations, schema))
-        if self._reader and relation.path is not None:
-            let_read(cursor.connection, self._reader, self._group, relation, generation)
+
+    def _let_batches_end(self) -> None:
+        """A batch looks for keys in what is filled already: one that began before that has missed some.
+
+        It has committed once the lock is ours, so that what is filled from now on has its changes.
+        """
+        with self._applier.transaction():
+            pass
 
     def _fill(self, connection: psycopg.Connection[Any], relation: Relation, progress: Progress) -> None:
         ranged = isinstance(relation, View) and relation.stored and not relation.keys
@@ -280,44 +293,61 @@ class Rebuild:
         return None if row is None else row[0]
 
     def _index(self, connection: psycopg.Connection[Any], relation: Relation, progress: Progress) -> None:
-        phase, _, rows, expected = connection.execute(_STAND, (relation.name,)).fetchone() or _GONE
-        if phase != "indexing":
-            return
-        progress(Step(relation.name, "indexing", rows, expected))
+        """Make what indexes it lacks; where an interrupted run has made them, others may be declared since."""
         wanted = definitions.indexes(self._projections, relation, self._generations)
         if self._word_indexes and isinstance(relation, View) and relation.search:
             wanted |= words_index(relation, self._generations[relation.name], functions())
         there = {name for (name,) in connection.execute(_INDEXES, (schemas(self._group)[2],))}
-        for name, ddl in wanted.items():
-            if name not in there:
-                connection.execute(ddl)
+        lacking = [ddl for name, ddl in wanted.items() if name not in there]
+        phase, _, rows, expected = connection.execute(_STAND, (relation.name,)).fetchone() or _GONE
+        if phase != "indexing" and (phase == "gone" or not lacking):
+            return
+        progress(Step(relation.name, "indexing", rows, expected))
+        for ddl in lacking:
+            connection.execute(ddl)
         if relation.stored:
             connection.execute(f"ANALYZE {quoted(generation_name(relation.name, self._generations[relation.name]))}")
         connection.execute(_PHASE, ("draining", [relation.name]))
 
     def _catch_up(self, connection: psycopg.Connection[Any], progress: Progress) -> None:
-        """Refresh what batches have marked meanwhile, until the rest is little enough to do at the switch."""
+        """Refresh what batches have marked meanwhile, until the rest is little enough to do at the switch.
+
+        Or as little as it gets, where large batches come one after another.
+        """
+        before = None
         while True:
             with connection.transaction(), connection.cursor() as cursor:
                 left = compact(cursor, self._built())
-            if left <= FEW:
+            if left <= FEW or (left <= FAN_OUT and before is not None and left > before // 2):
                 return
+            before = left
             while left > 0:
                 with self._applier.transaction() as (cursor, current, _):
-                    if _built(current).drain(cursor, self._names) is None:
+                    if self._plan_of(current).drain(cursor, self._names) is None:
                         break
                 left -= PORTION
                 progress(Step("", "draining", max(left, 0), None))
 
-    def _switch(self) -> None:
+    def _switch(self) -> bool:
+        """Refresh the rest and switch, while batches wait; not where that is much: a few keys may reach many."""
         with self._applier.transaction() as (cursor, plan, _):
-            compact(cursor, self._built())
-            while _built(plan).drain(cursor, self._names) is not None:
-                pass
-            cursor.execute(_SWITCH, {"names": self._names})
+            while compact(cursor, self._built()) <= FAN_OUT:
+                if self._plan_of(plan).drain(cursor, self._names) is None:
+                    for name, generation in self._built().items():
+                        before = generation_name(name, plan.served[name])
+                        let_the_same_read(cursor, before, generation_name(name, generation))
+                    cursor.execute(_SWITCH, {"names": self._names})
+                    return True
+        return False
 
     def _built(self) -> dict[str, int]:
         return {name: self._generations[name] for name in self._names}
+
+    def _plan_of(self, plan: Plan) -> Plan:
+        """The plan of what is being built, while that is what this run builds."""
+        if plan.built is None or not self._built().items() <= plan.building.items():
+            raise PrejoinError("the rebuild was given up meanwhile, by `prejoin migrate` or --abort: begin again")
+        return plan.built
 
     def _drop(self, cursor: psycopg.Cursor[Any], state: str) -> list[str]:
         """Drop the tables of generations in a state, and what else is known of them."""
@@ -336,12 +366,6 @@ class Rebuild:
                 values,
             )
         return dropped
-
-
-def _built(plan: Plan) -> Plan:
-    if plan.built is None:
-        raise PrejoinError("the rebuild was given up meanwhile, by `prejoin migrate` or --abort: begin again")
-    return plan.built
 
 
 def _runner() -> str:

@@ -21,7 +21,8 @@ SELECT (SELECT declarations FROM projection_group),
        (SELECT coalesce(jsonb_agg(jsonb_build_array(generation, search, s.digest, s.state, filled_to, sent)
           ORDER BY generation, search), '[]')
         FROM search_generations AS s JOIN generations AS g USING (relation, generation)
-        WHERE relation = %(relation)s AND s.state <> 'gone' AND g.state <> 'kept')
+        WHERE relation = %(relation)s AND s.state <> 'gone' AND g.state <> 'kept'),
+       EXISTS (SELECT FROM pending JOIN generations USING (relation, generation) WHERE state = 'building')
 """
 _REGISTER = """
 INSERT INTO search_generations (relation, generation, search, digest, state)
@@ -80,6 +81,7 @@ class Stand:
     positions: dict[str, int]
     copies: list[Copy]
     coming: list[Copy]
+    behind: bool  # what is being built has yet to take in some of what is applied
 
     @property
     def every(self) -> list[Copy]:
@@ -103,7 +105,7 @@ class Copies:
         except psycopg.errors.UndefinedTable:
             raise NotMigrated(self._group) from None
         assert row is not None
-        declarations, generation, as_of, positions, copies = row
+        declarations, generation, as_of, positions, copies, behind = row
         if declarations != self._declarations or generation is None:
             raise OutOfDate(
                 "the database was made from other declarations than this process has: run `prejoin migrate` with the "
@@ -111,7 +113,8 @@ class Copies:
             )
         every = [Copy(*each) for each in copies]
         served = [copy for copy in every if copy.generation == generation]
-        return Stand(generation, as_of, positions, served, [copy for copy in every if copy not in served])
+        coming = [copy for copy in every if copy not in served]
+        return Stand(generation, as_of, positions, served, coming, behind)
 
     async def register(self, generation: int, digest: str) -> Copy:
         """A new copy: from now on batches write the outbox of this view."""

@@ -131,20 +131,19 @@ class ViewIndexer:
         return self._indexes.name(copy.generation, copy.search)
 
     async def _begin(self, stand: Stand) -> None:
-        """Make a new copy: its index, and all keys on their way to it."""
+        """Begin a new copy, whose index is made and filled next."""
         name = self._name(await self._copies.register(stand.generation, self._document.digest))
-        await self._indexes.make(name)
         log.info("a new index is filled", action="search_generation", view=self._view.name, index=name)
 
     async def _is_sound(self, copy: Copy) -> bool:
         """Whether the copy's index is there and not ahead of Postgres. One that is not is made, or given up."""
         name = self._name(copy)
-        if not await self._indexes.is_ours(name, copy.digest):
-            if copy.state == "filling" and copy.filled_to is None:  # registered, and no more than that
-                await self._indexes.make(name)
-            else:
-                await self._give_up(copy, "its index is gone")
-                return False
+        if copy.state == "filling" and copy.filled_to is None:  # registered, and no more than that
+            await self._indexes.make(name)  # one by this name is of a generation that was given up
+            self._states[name] = {}
+        elif not await self._indexes.is_ours(name, copy.digest):
+            await self._give_up(copy, "its index is gone")
+            return False
         if name not in self._states:
             self._states[name] = await self._indexes.state(name)
             if self._states[name].get("sent", 0) > copy.sent:
@@ -232,16 +231,17 @@ class ViewIndexer:
         return Item(STATE_ID, copy.sent, json.dumps({"state": told}).encode())
 
     async def _say(self, stand: Stand) -> None:
-        """What was applied when the pass began is in the indexes now."""
+        """What was applied when the pass began is in the indexes now, if it was in the rows."""
         held = {"as_of": stand.as_of, "positions": stand.positions}
-        for copy in stand.every:
+        told = stand.copies if stand.behind else stand.every
+        for copy in told:
             name = self._name(copy)
             before = dict(self._states.get(name, {}))
             state = self._state(copy, **held)
             if self._states[name] != before:
                 await self._bulks.send(self._indexes.target(name), state, [])
         at = None if stand.as_of is None else datetime.fromisoformat(stand.as_of)
-        await self._connection.execute(_HELD, (at, self._view.name, [copy.generation for copy in stand.every]))
+        await self._connection.execute(_HELD, (at, self._view.name, [copy.generation for copy in told]))
 
     async def _switch(self, stand: Stand) -> None:
         """Let the newest copy of each generation count once a pass over all of its keys has ended."""

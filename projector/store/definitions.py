@@ -105,6 +105,8 @@ def relation_indexes(relation: Relation, generation: int, base: tuple[Relation, 
         names = [*index, *(k for k in relation.key if k not in [i.lstrip("-") for i in index])]
         parts = [_index_part(relation, name, base is not None) for name in names]
         name = f"ix_{table}_{_digest(relation.name, *parts)[:8]}"
+        if len(name) > 63:  # Postgres would cut off what tells it from others
+            name = f"ix_{table[:50]}_{_digest(table, relation.name, *parts)[:8]}"
         found[name] = f"CREATE INDEX {quoted(name)} ON {quoted(table)} ({', '.join(parts)})"
     return found
 

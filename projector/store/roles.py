@@ -1,5 +1,6 @@
 """The read-only role: SELECT on what is served, and nothing else."""
 
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import psycopg
@@ -7,6 +8,7 @@ from psycopg import sql
 from sqlalchemy import Connection
 
 from projector.declare.projections import Projections
+from projector.declare.sql import quoted
 from projector.declare.view import Relation
 from projector.errors import PrejoinError
 from projector.store.names import generation_name, schemas
@@ -51,6 +53,27 @@ def let_read(
     table = sql.Identifier(schemas(group)[2], generation_name(relation.name, generation))
     columns = sql.SQL(", ").join(sql.Identifier(c.name) for c in relation.columns)
     driver.execute(sql.SQL("GRANT SELECT ({}) ON {} TO {}").format(columns, table, sql.Identifier(role)))
+
+
+# By column, as `let_read` grants it, and for a whole table, as somebody may have granted it by hand.
+_SAME = """
+SELECT format('GRANT SELECT %%s ON %%s TO %%s', columns, %(new)s::text,
+  CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END)
+FROM (
+  SELECT acl.grantee, '' FROM pg_class AS c, aclexplode(relacl) AS acl
+  WHERE c.oid = to_regclass(%(old)s) AND privilege_type = 'SELECT' AND acl.grantee <> relowner
+  UNION ALL
+  SELECT acl.grantee, '(' || string_agg(quote_ident(attname), ', ') || ')'
+  FROM pg_attribute, aclexplode(attacl) AS acl
+  WHERE attrelid = to_regclass(%(old)s) AND privilege_type = 'SELECT' GROUP BY acl.grantee
+) AS granted (grantee, columns)
+"""
+
+
+def let_the_same_read(cursor: psycopg.Cursor[Any], old: str, new: str) -> None:
+    """Let whoever may read one table read the same columns of another."""
+    for (grant,) in cursor.execute(_SAME, {"old": quoted(old), "new": quoted(new)}).fetchall():
+        cursor.execute(grant)
 
 
 def _ensure_role(driver: psycopg.Connection[tuple[object, ...]], role: str, password: str) -> list[str]:

@@ -9,6 +9,7 @@ import pytest
 from projector.declare import View
 from projector.errors import PrejoinError
 from projector.operate.rebuild import Rebuild
+from projector.search.document import STATE_ID
 from projector.search.keeping import Keeping, SearchUnreachable, keeping
 from projector.search.rebuild import follow, rebuild
 from projector.search.verify import SearchVerified, SearchVerifier
@@ -148,7 +149,7 @@ async def test_a_generation_being_built_has_its_index_before_both_are_switched_t
     bookshelf: World, books: Searched, index: str
 ) -> None:
     view, seen = books.view("long_books"), list[str]()
-    given = (bookshelf.url, None, bookshelf.group, bookshelf.projections, [view])
+    given = (bookshelf.url, bookshelf.group, bookshelf.projections, [view])
 
     async def follow_meanwhile(generation: int) -> bool:
         async with kept(books) as opened:
@@ -178,7 +179,7 @@ async def test_where_elasticsearch_is_away_the_switch_does_not_wait_for_it(
 ) -> None:
     view = books.view("long_books")
     async with keeping(bookshelf.url, ["http://127.0.0.1:9"], bookshelf.group, bookshelf.projections, view) as nobody:
-        with closing(Rebuild(bookshelf.url, None, bookshelf.group, bookshelf.projections, [view])) as run:
+        with closing(Rebuild(bookshelf.url, bookshelf.group, bookshelf.projections, [view])) as run:
             loop = asyncio.get_running_loop()
 
             def search(_: View, generation: int) -> None:
@@ -189,4 +190,66 @@ async def test_where_elasticsearch_is_away_the_switch_does_not_wait_for_it(
     assert bookshelf.fetch("SELECT generation, search FROM served WHERE relation = 'long_books'") == [(2, None)]
     async with books.indexing():
         await books.settle()
+        await books.equals_postgres()
+
+
+async def test_a_build_that_was_given_up_leaves_no_documents_to_the_next(
+    bookshelf: World, books: Searched, index: str
+) -> None:
+    view = books.view("long_books")
+    given = (bookshelf.url, bookshelf.group, bookshelf.projections, [view])
+    loop, whole = asyncio.get_running_loop(), list[bool]()
+
+    def search(_: View, generation: int) -> None:
+        async def have_followed() -> bool:
+            async with kept(books) as opened:
+                return await follow(opened, generation, patience=5.0)
+
+        whole.append(asyncio.run_coroutine_threadsafe(have_followed(), loop).result())
+        if len(whole) == 1:
+            raise InterruptedError
+
+    with closing(Rebuild(*given)) as run:
+        with pytest.raises(InterruptedError):
+            await asyncio.to_thread(run.run, lambda _: None, search)
+        await asyncio.to_thread(run.abort)
+        bookshelf.given([book("b1", title="Too short now", pages=5)])
+        await asyncio.to_thread(run.run, lambda _: None, search)
+    assert whole == [True, True]
+    assert books.index(view).endswith("__g2_s1")
+    async with books.indexing():
+        await books.settle()
+        await books.equals_postgres()
+
+
+async def test_the_index_of_a_generation_being_built_does_not_claim_what_that_has_yet_to_take_in(
+    bookshelf: World, books: Searched, index: str
+) -> None:
+    view = books.view("long_books")
+    given = (bookshelf.url, bookshelf.group, bookshelf.projections, [view])
+    loop = asyncio.get_running_loop()
+
+    def search(_: View, generation: int) -> None:
+        async def have_followed() -> bool:
+            async with kept(books) as opened:
+                bookshelf.given([book("b1", title="Changed meanwhile", pages=500)])
+                return await follow(opened, generation)
+
+        assert asyncio.run_coroutine_threadsafe(have_followed(), loop).result()
+
+    with closing(Rebuild(*given)) as run:
+        await asyncio.to_thread(run.run, lambda _: None, search)
+    name = books.index(view)
+    assert name.endswith("__g2_s1")
+    ((applied,),) = bookshelf.fetch("SELECT next - 1 FROM positions WHERE topic = 'books'")
+
+    async def told() -> bool:
+        state = (await books.client.get(index=name, id=STATE_ID))["_source"]["state"]
+        return bool(state.get("positions", {}).get("books/0") == applied)
+
+    held = (await books.client.get(index=name, id="b1"))["_source"]["row"]["title"]
+    assert (await told(), held) == (False, "Title 1")
+    async with books.indexing():
+        await books.settle()
+        await until(told)
         await books.equals_postgres()
