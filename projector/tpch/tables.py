@@ -104,12 +104,18 @@ def _zip(columns: Sequence[pa.Array]) -> Iterator[tuple[Any, ...]]:
 
 
 def _sort(orders: Path, lines: Path, edges: Sequence[int]) -> Path:
-    """Replace both files by one, sorted. In both the order keys ascend, so that the lines of an order lie together."""
-    keys = pq.read_table(lines, columns=["l_orderkey"])["l_orderkey"]
-    ends = pc.cumulative_sum(pc.value_counts(keys).field("counts"))
+    """Replace both files by one, sorted. In both the order keys ascend, so that the lines of an order lie together.
+
+    At some scales tpchgen-cli cuts the two tables at different orders: one that lacks its lines, or its head, is left out.
+    """
+    (keys,), heads = _columns(lines, ["l_orderkey"]), _columns(orders, _ORDER)
+    known = heads[_ORDER.index("o_orderkey")]
+    its_lines, whole = pc.is_in(keys, known), pc.is_in(known, keys)
+    ends = pc.cumulative_sum(pc.value_counts(keys.filter(its_lines)).field("counts"))
     offsets = pa.concat_arrays([pa.array([0], ends.type), ends]).cast(pa.int32())
-    nested = pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays(_lines(*_columns(lines, _LINE)), _LINE))
-    batch = pa.RecordBatch.from_arrays([*_columns(orders, _ORDER), nested], [*_ORDER, "lines"])
+    columns = [column.filter(its_lines) for column in _lines(*_columns(lines, _LINE))]
+    nested = pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays(columns, _LINE))
+    batch = pa.RecordBatch.from_arrays([*(column.filter(whole) for column in heads), nested], [*_ORDER, "lines"])
     batch = batch.take(pc.sort_indices(batch, sort_keys=[("o_orderdate", "ascending"), ("o_orderkey", "ascending")]))
     days = batch.column("o_orderdate").to_pylist()
     bounds = [*(bisect_left(days, edge) for edge in edges), len(days)]
