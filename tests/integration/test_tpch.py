@@ -120,6 +120,13 @@ def test_a_history_that_is_not_read_to_its_end_leaves_no_files(tmp_path: Path, m
     assert not list(tmp_path.iterdir())
 
 
+def test_a_scale_at_which_the_generator_cuts_orders_and_lines_apart() -> None:
+    history = events(200_000 / 1_500_000)
+    assert isinstance(history, Generator)
+    assert next(history).topic == "catalog"
+    history.close()
+
+
 def test_a_missing_generator_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
