@@ -106,7 +106,7 @@ def _zip(columns: Sequence[pa.Array]) -> Iterator[tuple[Any, ...]]:
 def _sort(orders: Path, lines: Path, edges: Sequence[int]) -> Path:
     """Replace both files by one, sorted. In both the order keys ascend, so that the lines of an order lie together.
 
-    At some scales tpchgen-cli cuts the two tables at different orders: one without lines, or without its head, is left out.
+    At some scales tpchgen-cli cuts the two tables at different orders: one without its lines or head is left out.
     """
     (keys,), heads = _columns(lines, ["l_orderkey"]), _columns(orders, _ORDER)
     known = heads[_ORDER.index("o_orderkey")]
