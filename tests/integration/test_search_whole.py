@@ -92,7 +92,8 @@ async def test_a_rename_and_an_erasure_are_what_the_api_finds(index: Searched, c
         erased = await find(client, "", customer_id="c1", limit="200")
         assert erased["total"]["value"] == 30
         assert {hit["row"]["customer_name"] for hit in erased["data"]} == {None}
-        customers = await client.get("/v1/customers/search", params={"q": "zoe"})
+        waiting = {"Prejoin-Min-Position": at, "Prefer": "wait=20"}  # customers have an index of their own
+        customers = await client.get("/v1/customers/search", params={"q": "zoe"}, headers=waiting)
         assert (customers.json()["backend"], customers.json()["data"]) == ("elasticsearch", [])
 
 
