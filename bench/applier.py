@@ -3,6 +3,8 @@
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -22,9 +24,30 @@ GROUP = "bench"
 BATCH = 20_000
 
 
+@dataclass
+class Applied:
+    """What the stream by time has become: views in the database at `url`."""
+
+    url: str
+    projections: Projections
+    events: int
+    seconds: float
+    outcome: Outcome
+
+
 def measure(size: Size) -> Iterator[Result]:
+    with applied(size) as found:
+        copied, rows = limits.copy_all(found.url, GROUP, "projections")
+    details = {"events": found.events, "rows": rows, "rows_written": sum(found.outcome.rows.values())}
+    details["seconds_by_phase"] = {phase: round(spent, 3) for phase, spent in found.outcome.seconds.items()}
+    yield Result("applier/COPY", found.events / found.seconds, found.events / copied, "events/s", None, details)
+
+
+@contextmanager
+def applied(size: Size) -> Iterator[Applied]:
+    """A Postgres of its own with the whole stream applied, gone at the end."""
     projections = load("projections")
-    say("applier: making events")
+    say("making events")
     batches = list(in_batches(size.ingest_scale, BATCH))
     with (
         tempfile.TemporaryDirectory(prefix="prejoin-bench-") as root,
@@ -32,13 +55,9 @@ def measure(size: Size) -> Iterator[Result]:
     ):
         url = it.endpoints.database_url
         migrate(url, None, GROUP, projections)
-        say("applier: applying")
+        say("applying them")
         seconds, outcome = apply_all(url, projections, batches)
-        copied, rows = limits.copy_all(url, GROUP, "projections")
-    count = sum(len(chunk.records) for batch in batches for chunk in batch)
-    details = {"events": count, "rows": rows, "rows_written": sum(outcome.rows.values())}
-    details["seconds_by_phase"] = {phase: round(spent, 3) for phase, spent in outcome.seconds.items()}
-    yield Result("applier/COPY", count / seconds, count / copied, "events/s", None, details)
+        yield Applied(url, projections, sum(len(c.records) for batch in batches for c in batch), seconds, outcome)
 
 
 def in_batches(scale: float, size: int) -> Iterator[list[Chunk]]:

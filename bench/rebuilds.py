@@ -1,38 +1,27 @@
 """All views built anew from the entities, beside CREATE TABLE AS of the same queries with the same keys and indexes."""
 
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
-from bench.applier import BATCH, GROUP, apply_all, in_batches
-from bench.place import JARS, BenchError, say
+from bench.applier import GROUP, applied
+from bench.place import BenchError, say
 from bench.results import Result
 from bench.sizes import Size
-from projector.declare.projections import Projections, load
+from projector.declare.projections import Projections
 from projector.declare.sql import plain, quoted
-from projector.embedded import Stack
 from projector.operate.rebuild import Rebuild
 from projector.operate.verify import Verifier
 from projector.store.connect import connect
 from projector.store.definitions import indexes, served_query
-from projector.store.migrate import migrate
 from projector.store.names import generation_name
 
 PEERS = 1_000  # generations that nobody serves: where the peer's tables are
 
 
 def measure(size: Size) -> Iterator[Result]:
-    projections = load("projections")
-    with (
-        tempfile.TemporaryDirectory(prefix="prejoin-bench-") as root,
-        Stack(Path(root), ("postgres",), cache=JARS) as it,
-    ):
-        url = it.endpoints.database_url
-        migrate(url, None, GROUP, projections)
-        say("rebuilds: applying")
-        apply_all(url, projections, list(in_batches(size.ingest_scale, BATCH)))
+    with applied(size) as found:
+        url, projections = found.url, found.projections
         say("rebuilds: building anew")
         started = time.perf_counter()
         with closing(Rebuild(url, GROUP, projections, projections.relations)) as rebuild:
@@ -43,10 +32,10 @@ def measure(size: Size) -> Iterator[Result]:
         started, rows = time.perf_counter(), 0
         with closing(Verifier(url, GROUP, projections)) as verifier:
             for relation in projections.relations:
-                found = verifier.verify(relation)
-                rows += found.rows if relation.stored else 0
-                if found.different:
-                    raise BenchError(f"{relation.name}: {found.different} rows differ after the rebuild")
+                looked = verifier.verify(relation)
+                rows += looked.rows if relation.stored else 0
+                if looked.different:
+                    raise BenchError(f"{relation.name}: {looked.different} rows differ after the rebuild")
         verified = time.perf_counter() - started
     yield Result("rebuild/CREATE TABLE AS", rows / ours, rows / theirs, "rows/s", "ratio >= 0.5", {"rows": rows})
     yield Result("verify", rows / verified, None, "rows/s", None, {"rows": rows})

@@ -34,13 +34,13 @@ from sqlalchemy.sql.expression import ColumnElement
 from sqlalchemy.types import NullType, TypeEngine
 
 from projector.store.names import generation_table
-from projector.store.shown import json_row, shown
+from projector.store.shown import json_row, shown, utc_text
 from read_api.resource import Field, Resource, Term
 
 # What each answer was read at: As-Of in RFC 3339, seconds since then, the last applied offsets, the served generation.
 # In the same statement as the rows, so that all of it is of one snapshot.
-FRESHNESS = """
-(SELECT btrim(to_json(timezone('UTC', as_of))::text, '"') || 'Z' FROM projection_group),
+FRESHNESS = f"""
+(SELECT {utc_text("as_of")} FROM projection_group),
 (SELECT round(greatest(extract(epoch FROM clock_timestamp() - as_of), 0), 3) FROM projection_group
  WHERE as_of IS NOT NULL),
 ARRAY(SELECT concat(topic, '/', partition, '@', next - 1) FROM positions WHERE next > 0

@@ -92,7 +92,7 @@ def verify(
     from projector.search.verify import SearchVerified
 
     settings, projections = loaded()
-    chosen = _chosen(projections, views, every)
+    chosen = named(projections, views, every, "verify")
     found: list[Verified] = []
     with closing(Verifier(settings.writer_url, settings.group, projections)) as verifier, progress("rows") as advance:
         for relation in chosen:
@@ -110,9 +110,10 @@ def verify(
     raise typer.Exit(1 if left else 0)
 
 
-def _chosen(projections: "Projections", views: list[str] | None, every: bool) -> "list[Relation]":
+def named(projections: "Projections", views: list[str] | None, every: bool, what_for: str) -> "list[Relation]":
+    """The views that a command names, or all. Raises PrejoinError for neither, and both."""
     if bool(views) == every:
-        raise PrejoinError("name the views to verify, or say --all")
+        raise PrejoinError(f"name the views to {what_for}, or say --all")
     return projections.relations if every else [projections.relation(name) for name in views or ()]
 
 

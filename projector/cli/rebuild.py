@@ -9,7 +9,7 @@ import typer
 
 from projector.cli.console import emit_json, note, progress, report
 from projector.cli.interrupts import run
-from projector.cli.operate import All, Json, loaded
+from projector.cli.operate import All, Json, loaded, named
 from projector.cli.search import Place, quiet
 from projector.errors import PrejoinError
 
@@ -45,13 +45,14 @@ def rebuild(
     is given again. Views that read each other are built together. The copy before is kept until the next rebuild.
     """
     settings, projections = loaded()
+    chosen = named(projections, views, every, "rebuild")
     quiet()
     if search_only:
         if dry_run or drop_old or abort:
             raise PrejoinError("--search-only builds indexes alone: give it without --dry-run, --drop-old and --abort")
-        _search_only(settings, projections, views, every, as_json)
+        _search_only(settings, projections, projections.searched if every else chosen, as_json)
     else:
-        _rebuild(settings, projections, _chosen(projections, views, every), dry_run, drop_old, abort, yes, as_json)
+        _rebuild(settings, projections, chosen, dry_run, drop_old, abort, yes, as_json)
 
 
 def _rebuild(
@@ -87,12 +88,6 @@ def _rebuild(
         report(f"{name} is served from generation {generation}")
     for table in dropped:
         report(f"dropped {table}")
-
-
-def _chosen(projections: "Projections", views: list[str] | None, every: bool) -> "list[Relation]":
-    if bool(views) == every:
-        raise PrejoinError("name the views to rebuild, or say --all")
-    return projections.relations if every else [projections.relation(name) for name in views or ()]
 
 
 def _ask(plan: "Planned", yes: bool) -> None:
@@ -168,28 +163,18 @@ def _following(at: Place) -> "Callable[[View, int], None]":
     return search
 
 
-def _search_only(
-    settings: "Settings", projections: "Projections", views: list[str] | None, every: bool, as_json: bool
-) -> None:
+def _search_only(settings: "Settings", projections: "Projections", chosen: "Sequence[Relation]", as_json: bool) -> None:
     at = Place(settings.writer_url, settings.search_urls, settings.group, projections)
-    if bool(views) == every:
-        raise PrejoinError("name the views to rebuild, or say --all")
-    chosen = projections.searched if every else [_searched(projections, name) for name in views or ()]
+    for relation in chosen:
+        if relation not in projections.searched:
+            raise PrejoinError(f"{relation.name} declares no search=: there is no index to rebuild")
     with progress("keys sent") as advance:
-        built = {view.name: run(_rebuild_index(at, view, advance)) for view in chosen}
+        built = {v.name: run(_rebuild_index(at, v, advance)) for v in projections.searched if v in chosen}
     if as_json:
         emit_json({"views": [{"view": view, "index": index} for view, index in built.items()]})
     else:
         for view, index in built.items():
             report(f"{view} is searched in {index}")
-
-
-def _searched(projections: "Projections", name: str) -> "View":
-    relation = projections.relation(name)
-    for view in projections.searched:
-        if view is relation:
-            return view
-    raise PrejoinError(f"{name} declares no search=: there is no index to rebuild")
 
 
 async def _rebuild_index(at: Place, view: "View", advance: Any) -> str:

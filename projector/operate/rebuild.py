@@ -8,8 +8,6 @@ change has marked it.
 What reads each other is rebuilt together: a generation reads generations of its own time.
 """
 
-import os
-import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,76 +22,28 @@ from projector.declare.projections import Projections
 from projector.declare.sql import in_range, quoted, render, substitute, type_name
 from projector.declare.view import Relation, View, unsound_key
 from projector.errors import NotMigrated, PrejoinError
-from projector.store import definitions
+from projector.store import definitions, generations
 from projector.store.connect import connect
+from projector.store.locks import REBUILD_LOCK
 from projector.store.names import generation_name, generation_table, schemas
-from projector.store.roles import let_the_same_read
-from projector.store.search_text import functions
-from projector.store.search_text import index_ddl as words_index
 
 RANGE = 50_000  # rows filled in one transaction: what an interruption costs at most
 PATIENCE = 5.0  # seconds of trying to drop what was served before, while it is still read
 FEW = 1_000  # keys that may be left for the switch, which batches wait for
 
-# Of the session: whoever rebuilds a view has it, and a process that dies gives it back.
-_ALONE = "SELECT pg_try_advisory_lock(hashtextextended('prejoin rebuild:' || %(group)s || '/' || %(relation)s, 0))"
-_WHO = "SELECT runner, btrim(to_json(timezone('UTC', started_at))::text, '\"') || 'Z' FROM rebuilds WHERE relation = %s"
-_LEFT = """
-SELECT r.relation, r.generation, g.digest FROM rebuilds AS r JOIN generations AS g USING (relation, generation)
-WHERE relation = ANY(%s) AND state = 'building'
-"""
-_SIZES = """
-SELECT relation, generation, greatest(reltuples, 0)::bigint, pg_total_relation_size(c.oid)
-FROM served JOIN pg_class AS c ON c.oid = to_regclass(quote_ident(relation || '__g' || generation))
-WHERE relation = ANY(%s)
-"""
-_REGISTER = """
-WITH made AS (
-  INSERT INTO generations (relation, generation, version, digest, state)
-  SELECT %(relation)s, max(generation) + 1, %(version)s, %(digest)s, 'building' FROM generations
-  WHERE relation = %(relation)s RETURNING generation
-)
-INSERT INTO rebuilds (relation, generation, phase, expected, runner)
-SELECT %(relation)s, generation, 'waiting', %(expected)s, %(runner)s FROM made RETURNING generation
-"""
-_TAKEN_OVER = "UPDATE rebuilds SET runner = %s, beat_at = now() WHERE relation = ANY(%s)"
 _STAND = "SELECT phase, filled_to, rows, expected FROM rebuilds WHERE relation = %s"
+_GONE = ("gone", None, 0, None)
 _FILLED = """
 UPDATE rebuilds SET phase = %(phase)s, filled_to = %(to)s, rows = rows + %(rows)s, beat_at = now()
 WHERE relation = %(relation)s
 """
 _PHASE = "UPDATE rebuilds SET phase = %s, beat_at = now() WHERE relation = ANY(%s)"
 _INDEXES = "SELECT indexname FROM pg_indexes WHERE schemaname = %s"
-_SWITCH = """
-WITH built AS (SELECT relation, generation FROM rebuilds WHERE relation = ANY(%(names)s)),
-whole AS (  -- the search index of the new generation, where that is complete
-  SELECT relation, search FROM search_generations AS s JOIN built USING (relation, generation) WHERE s.state = 'live'
-),
-not_searched AS (
-  UPDATE search_generations AS g SET state = 'gone' FROM served AS s
-  WHERE s.relation = ANY(%(names)s) AND (g.relation, g.generation) = (s.relation, s.generation)
-),
-before AS (
-  UPDATE generations AS g SET state = 'kept' FROM served AS s
-  WHERE s.relation = ANY(%(names)s) AND (g.relation, g.generation) = (s.relation, s.generation)
-),
-lives AS (
-  UPDATE generations AS g SET state = 'live', built_at = now() FROM built AS b
-  WHERE (g.relation, g.generation) = (b.relation, b.generation)
-),
-done AS (DELETE FROM rebuilds WHERE relation = ANY(%(names)s)),
-waited AS (
-  DELETE FROM pending AS p USING served AS s
-  WHERE s.relation = ANY(%(names)s) AND (p.relation, p.generation) = (s.relation, s.generation)
-)
-UPDATE served AS s SET generation = b.generation, search = w.search
-FROM built AS b LEFT JOIN whole AS w USING (relation) WHERE s.relation = b.relation
+_SIZES = """
+SELECT relation, generation, greatest(reltuples, 0)::bigint, pg_total_relation_size(c.oid)
+FROM served JOIN pg_class AS c ON c.oid = to_regclass(quote_ident(relation || '__g' || generation))
+WHERE relation = ANY(%s)
 """
-_OLD = """
-SELECT relation, generation FROM generations AS g
-WHERE relation = ANY(%s) AND state = %s ORDER BY relation, generation
-"""
-_GONE = ("gone", None, 0, None)
 
 
 class PlannedView(NamedTuple):
@@ -141,7 +91,8 @@ class Rebuild:
         self.relations = projections.connected(chosen)
         self._names = [r.name for r in self.relations]
         self._applier = Applier(url, group, projections)
-        self._generations: dict[str, int] = {}
+        self._served: dict[str, int] = {}
+        self._generations: dict[str, int] = {}  # what is served, but for what is built
 
     def plan(self) -> Planned:
         """What would be built, read from the statistics of what is served."""
@@ -150,8 +101,8 @@ class Rebuild:
                 sizes = {row[0]: PlannedView(*row) for row in connection.execute(_SIZES, (self._names,)).fetchall()}
             except psycopg.errors.UndefinedTable:
                 raise NotMigrated(self._group) from None
-            left = connection.execute(_LEFT, (self._names,)).fetchall()
-        return Planned([sizes[name] for name in self._names if name in sizes], bool(left))
+            goes_on = bool(generations.left_over(connection.cursor(), self._names))
+        return Planned([sizes[name] for name in self._names if name in sizes], goes_on)
 
     def run(self, progress: Progress = lambda step: None, search: Search | None = None) -> dict[str, int]:
         """Build and switch; goes on where an interrupted run has stopped. Returns the new generations.
@@ -169,6 +120,7 @@ class Rebuild:
             for view in self._projections.searched if search else ():
                 if search and view.name in self._names:
                     connection.execute(_PHASE, ("searching", [view.name]))
+                    progress(Step(view.name, "searching", 0, None))
                     search(view, self._generations[view.name])
             self._catch_up(connection, progress)
             while not self._switch():
@@ -178,7 +130,7 @@ class Rebuild:
     def abort(self) -> list[str]:
         """Drop what was built so far; what is served stays. Returns the tables dropped."""
         with self._alone(), self._applier.transaction() as (cursor, _, _):
-            return self._drop(cursor, "building")
+            return generations.drop_all(cursor, self._names, "building")
 
     def drop_old(self) -> list[str]:
         """Drop the generations that were served before. Returns the tables dropped."""
@@ -195,9 +147,9 @@ class Rebuild:
         with connect(self._url, self._group, autocommit=True, name="prejoin rebuild") as connection:
             for name in self._names:
                 values = {"group": self._group, "relation": name}
-                (alone,) = connection.execute(_ALONE, values).fetchone() or (False,)
+                (alone,) = connection.execute(REBUILD_LOCK, values).fetchone() or (False,)
                 if not alone:
-                    who, since = connection.execute(_WHO, (name,)).fetchone() or ("somebody", "now")
+                    who, since = generations.runner(connection, name)
                     raise PrejoinError(f"{name} is being rebuilt already, by {who} since {since}: wait for that")
             yield connection
 
@@ -211,7 +163,7 @@ class Rebuild:
             try:
                 with connection.transaction(), connection.cursor() as cursor:
                     cursor.execute("SET LOCAL lock_timeout = '50ms'")
-                    return self._drop(cursor, "kept")
+                    return generations.drop_all(cursor, self._names, "kept")
             except psycopg.errors.LockNotAvailable:
                 if time.monotonic() > until:
                     raise PrejoinError(
@@ -223,27 +175,19 @@ class Rebuild:
         """Find what an interrupted run has left, or begin anew."""
         digests = definitions.relation_digests(self._projections)
         with self._applier.transaction() as (cursor, plan, _):
-            left = {name: (g, digest) for name, g, digest in cursor.execute(_LEFT, (self._names,)).fetchall()}
+            left = generations.left_over(cursor, self._names)
             whole = all(left.get(name, (0, ""))[1] == digests[name] for name in self._names)
-            self._generations = dict(plan.served)
+            self._served, self._generations = plan.served, dict(plan.served)
             if whole:
                 self._generations |= {name: generation for name, (generation, _) in left.items()}
-                cursor.execute(_TAKEN_OVER, (_runner(), self._names))
+                generations.take_over(cursor, self._names)
                 return
-            self._drop(cursor, "building")
+            generations.drop_all(cursor, self._names, "building")
             for relation in self.relations:
-                self._begin(cursor, relation, digests[relation.name])
-
-    def _begin(self, cursor: psycopg.Cursor[Any], relation: Relation, digest: str) -> None:
-        before = generation_name(relation.name, self._generations[relation.name])
-        (expected,) = cursor.execute(
-            "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = to_regclass(%s)", (before,)
-        ).fetchone() or (None,)
-        values = {"relation": relation.name, "version": relation.version, "digest": digest, "runner": _runner()}
-        (generation,) = cursor.execute(_REGISTER, values | {"expected": expected}).fetchone() or (0,)
-        self._generations[relation.name] = generation
-        schema = schemas(self._group)[2]
-        cursor.execute(definitions.generation_ddl(self._projections, relation, self._generations, schema))
+                name, schema = relation.name, schemas(self._group)[2]
+                generation = generations.begin(cursor, name, relation.version, digests[name], self._served[name])
+                self._generations[name] = generation
+                cursor.execute(definitions.generation_ddl(self._projections, relation, self._generations, schema))
 
     def _let_batches_end(self) -> None:
         """A batch looks for keys in what is filled already: one that began before that has missed some.
@@ -281,11 +225,9 @@ class Rebuild:
     def _bound(self, connection: psycopg.Connection[Any], relation: Relation, low: str | None) -> str | None:
         """Where the next range ends: so many rows of the served generation on; None: it is the last."""
         first, kind = quoted(relation.key[0]), type_name(relation.table.c[relation.key[0]])
-        (generation,) = connection.execute(
-            "SELECT generation FROM served WHERE relation = %s", (relation.name,)
-        ).fetchone() or (0,)
+        table = quoted(generation_name(relation.name, self._served[relation.name]))
         row = connection.execute(
-            f"SELECT {first}::text FROM {quoted(generation_name(relation.name, generation))} "
+            f"SELECT {first}::text FROM {table} "
             f"WHERE %(low)s::text IS NULL OR {first} > %(low)s::{kind} ORDER BY {first} OFFSET {RANGE} LIMIT 1",
             {"low": low},
             prepare=False,
@@ -294,9 +236,7 @@ class Rebuild:
 
     def _index(self, connection: psycopg.Connection[Any], relation: Relation, progress: Progress) -> None:
         """Make what indexes it lacks; where an interrupted run has made them, others may be declared since."""
-        wanted = definitions.indexes(self._projections, relation, self._generations)
-        if self._word_indexes and isinstance(relation, View) and relation.search:
-            wanted |= words_index(relation, self._generations[relation.name], functions())
+        wanted = definitions.indexes(self._projections, relation, self._generations, self._word_indexes)
         there = {name for (name,) in connection.execute(_INDEXES, (schemas(self._group)[2],))}
         lacking = [ddl for name, ddl in wanted.items() if name not in there]
         phase, _, rows, expected = connection.execute(_STAND, (relation.name,)).fetchone() or _GONE
@@ -318,6 +258,7 @@ class Rebuild:
         while True:
             with connection.transaction(), connection.cursor() as cursor:
                 left = compact(cursor, self._built())
+                cursor.execute(_PHASE, ("draining", self._names))
             if left <= FEW or (left <= FAN_OUT and before is not None and left > before // 2):
                 return
             before = left
@@ -333,10 +274,7 @@ class Rebuild:
         with self._applier.transaction() as (cursor, plan, _):
             while compact(cursor, self._built()) <= FAN_OUT:
                 if self._plan_of(plan).drain(cursor, self._names) is None:
-                    for name, generation in self._built().items():
-                        before = generation_name(name, plan.served[name])
-                        let_the_same_read(cursor, before, generation_name(name, generation))
-                    cursor.execute(_SWITCH, {"names": self._names})
+                    generations.switch(cursor, plan.served, self._built())
                     return True
         return False
 
@@ -348,25 +286,3 @@ class Rebuild:
         if plan.built is None or not self._built().items() <= plan.building.items():
             raise PrejoinError("the rebuild was given up meanwhile, by `prejoin migrate` or --abort: begin again")
         return plan.built
-
-    def _drop(self, cursor: psycopg.Cursor[Any], state: str) -> list[str]:
-        """Drop the tables of generations in a state, and what else is known of them."""
-        dropped = []
-        found: list[tuple[str, int]] = cursor.execute(_OLD, (self._names, state)).fetchall()
-        for relation in reversed(self.relations):  # what reads another one first
-            for generation in [g for name, g in found if name == relation.name]:
-                table = generation_name(relation.name, generation)
-                cursor.execute(f"DROP {'TABLE' if relation.stored else 'VIEW'} IF EXISTS {quoted(table)}")
-                dropped.append(table)
-        values = {"names": [name for name, _ in found], "generations": [generation for _, generation in found]}
-        for name in ("generations", "rebuilds", "pending", "search_generations"):
-            cursor.execute(
-                f"DELETE FROM {name} WHERE (relation, generation) IN "
-                "(SELECT * FROM unnest(%(names)s::text[], %(generations)s::int[]))",
-                values,
-            )
-        return dropped
-
-
-def _runner() -> str:
-    return f"{socket.gethostname()}, process {os.getpid()}"

@@ -9,15 +9,16 @@ from projector.declare.sql import quoted
 from projector.errors import NotMigrated, OutOfDate
 from projector.store.locks import LOCK
 from projector.store.names import generation_name
+from projector.store.shown import utc_text
 
 FILLED_AT_ONCE = 10_000  # keys put into the outbox under the group's lock, which batches wait for meanwhile
 
 # What is known of a view, in one snapshot, before any row is read.
-_STAND = """
+_STAND = f"""
 SELECT (SELECT declarations FROM projection_group),
        (SELECT generation FROM served WHERE relation = %(relation)s),
-       (SELECT btrim(to_json(timezone('UTC', as_of))::text, '"') || 'Z' FROM projection_group),
-       (SELECT coalesce(jsonb_object_agg(topic || '/' || partition, next - 1), '{}') FROM positions WHERE next > 0),
+       (SELECT {utc_text("as_of")} FROM projection_group),
+       (SELECT coalesce(jsonb_object_agg(topic || '/' || partition, next - 1), '{{}}') FROM positions WHERE next > 0),
        (SELECT coalesce(jsonb_agg(jsonb_build_array(generation, search, s.digest, s.state, filled_to, sent)
           ORDER BY generation, search), '[]')
         FROM search_generations AS s JOIN generations AS g USING (relation, generation)

@@ -6,25 +6,14 @@ from collections.abc import Callable
 from projector.errors import PrejoinError
 from projector.search.document import Document
 from projector.search.keeping import Keeping
+from projector.store.locks import REBUILD_LOCK
 
-# Of the command's session: a second one of the same view is refused, an interrupted one goes on.
-_ALONE = "SELECT pg_try_advisory_lock(hashtextextended('prejoin rebuild:' || %(group)s || '/' || %(relation)s, 0))"
 _LEFT = "SELECT count(*) FROM outbox WHERE relation = %s"
-
-
 SECONDS_WITHOUT_PROGRESS = 60.0
 
 
-async def follow(
-    keeping: Keeping,
-    generation: int,
-    progress: Callable[[int], None] = lambda _: None,
-    patience: float = SECONDS_WITHOUT_PROGRESS,
-) -> bool:
-    """Have an index of a generation that is being built, whole; whether that came to be, with some progress all along.
-
-    `progress` is told keys that are left.
-    """
+async def follow(keeping: Keeping, generation: int, patience: float = SECONDS_WITHOUT_PROGRESS) -> bool:
+    """Have an index of a generation being built made; whether it is whole: not where it makes no progress."""
     document = Document(keeping.view, keeping.group)
     if not any(copy.generation == generation for copy in (await keeping.copies.stand()).coming):
         await keeping.copies.register(generation, document.digest)
@@ -35,7 +24,6 @@ async def follow(
         nonlocal seen, until, whole
         copies = [copy for copy in (await keeping.copies.stand()).coming if copy.generation == generation]
         (left,) = await (await keeping.connection.execute(_LEFT, (keeping.view.name,))).fetchone() or (0,)
-        progress(left)
         whole = bool(copies) and all(copy.state == "live" for copy in copies)
         if seen != (seen := (left, [(copy.state, copy.sent) for copy in copies])):
             until = time.monotonic() + patience
@@ -48,7 +36,7 @@ async def follow(
 async def rebuild(keeping: Keeping, progress: Callable[[int], None] = lambda _: None) -> str:
     """Make the new index, with an indexer at work; returns its name. `progress` is told keys that are left."""
     values = {"group": keeping.group, "relation": keeping.view.name}
-    (alone,) = await (await keeping.connection.execute(_ALONE, values)).fetchone() or (False,)
+    (alone,) = await (await keeping.connection.execute(REBUILD_LOCK, values)).fetchone() or (False,)
     if not alone:
         raise PrejoinError(f"the index of {keeping.view.name} is being rebuilt already: wait for that")
     document = Document(keeping.view, keeping.group)

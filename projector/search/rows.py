@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import psycopg
 from sqlalchemy import select, true
 
-from projector.declare.sql import quoted, render
+from projector.declare.sql import render
 from projector.declare.view import View
-from projector.store.names import generation_name, generation_table
+from projector.store.names import generation_table
 from projector.store.shown import json_row
 
 MOST_KEYS = 2_000
@@ -105,8 +105,3 @@ def rows_of(view: View, generation: int) -> str:
     shown, row = json_row([table.c[c.name] for c in view.columns], table)
     key = table.c[view.key[0]].label("key")
     return render(select(key, shown.label("row")).select_from(table.join(row, true())))
-
-
-def count_of(view: View, generation: int) -> str:
-    """The query of how many rows there are."""
-    return f"SELECT count(*) FROM {quoted(generation_name(view.name, generation))}"

@@ -10,8 +10,9 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from projector.declare.entity import FILLFACTOR, Entity
 from projector.declare.projections import Projections, reads
 from projector.declare.sql import plain, quoted, substitute
-from projector.declare.view import Relation
+from projector.declare.view import Relation, View
 from projector.store.names import generation_name, generation_table
+from projector.store.search_text import words_index
 from projector.store.tables import metadata as engine
 
 
@@ -85,12 +86,18 @@ def index_ddl(index: Index) -> str:
     return plain(CreateIndex(index)).strip()
 
 
-def indexes(projections: Projections, relation: Relation, generations: Mapping[str, int]) -> dict[str, str]:
-    """Index name → DDL of what is declared for one generation of a relation."""
+def indexes(
+    projections: Projections, relation: Relation, generations: Mapping[str, int], words: bool = False
+) -> dict[str, str]:
+    """Index name → DDL of what is declared for one generation of a relation; with `words`, that of its words, too."""
+    generation = generations[relation.name]
     if relation.stored:
-        return relation_indexes(relation, generations[relation.name], None)
+        found = relation_indexes(relation, generation, None)
+        if words and isinstance(relation, View) and relation.search:
+            found |= words_index(relation, generation)
+        return found
     over = next(r for r in projections.relations if r.table is relation.query.get_final_froms()[0])
-    return relation_indexes(relation, generations[relation.name], (over, generations[over.name]))
+    return relation_indexes(relation, generation, (over, generations[over.name]))
 
 
 def relation_indexes(relation: Relation, generation: int, base: tuple[Relation, int] | None) -> dict[str, str]:

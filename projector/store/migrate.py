@@ -14,27 +14,23 @@ from projector.declare.projections import Projections
 from projector.declare.sql import plain, quoted
 from projector.declare.view import Relation, unsound_key
 from projector.errors import OutOfDate, PrejoinError
-from projector.store import definitions
+from projector.store import definitions, generations
 from projector.store.connect import engine, unreachable
 from projector.store.entity_tables import bring_along
 from projector.store.locks import LOCK
 from projector.store.names import generation_name, schemas
 from projector.store.roles import grant_reading
 from projector.store.search_text import functions
-from projector.store.search_text import index_ddl as words_index
 
 POSTGRES = 18
 _LAST = text("SELECT relation, max(generation) FROM generations GROUP BY relation")
 _ALL = text("SELECT generation FROM generations WHERE relation = :r ORDER BY generation DESC")
-_NOT_BUILDING = text("DELETE FROM rebuilds WHERE relation = :r")
 _BUILT = text("INSERT INTO generations (relation, generation, version, digest, state) VALUES (:r, :g, :v, :d, 'live')")
 _SERVE = text(
     "INSERT INTO served VALUES (:r, :g, NULL) "
     "ON CONFLICT (relation) DO UPDATE SET generation = excluded.generation, search = NULL"
 )
 _UNSERVE = text("DELETE FROM served WHERE relation = :r")
-_DROPPED = text("DELETE FROM generations WHERE relation = :r AND generation = :g")
-_NOT_PENDING = text("DELETE FROM pending WHERE relation = :r AND generation = :g")
 _NOT_SEARCHED = [
     text("DELETE FROM search_generations WHERE relation = :r"),
     text("DELETE FROM outbox WHERE relation = :r"),
@@ -46,7 +42,6 @@ _INDEXES = text(
     "SELECT indexname FROM pg_indexes "
     "WHERE schemaname = :schema AND indexname LIKE 'ix\\_%' AND tablename = ANY(:served)"
 )
-_KIND = text("SELECT relkind FROM pg_class WHERE oid = to_regclass(:t)")
 
 
 def migrate(
@@ -200,9 +195,7 @@ class _Migration:
         """Make the declared indexes, and drop those that were declared before: each costs every write."""
         wanted: dict[str, str] = {}
         for relation in self.projections.relations:
-            wanted |= definitions.indexes(self.projections, relation, served)
-        for view in self.projections.searched if self.word_indexes else ():
-            wanted |= words_index(view, served[view.name], functions())
+            wanted |= definitions.indexes(self.projections, relation, served, self.word_indexes)
         schema = schemas(self.group)[2]
         tables = [generation_name(name, generation) for name, generation in served.items()]
         there = set(self.connection.execute(_INDEXES, {"schema": schema, "served": tables}).scalars())
@@ -214,13 +207,9 @@ class _Migration:
 
     def _drop(self, name: str, but: int | None) -> None:
         """Drop the generations of a relation, those kept and those being built, too, but for one."""
+        driver = self.connection.connection.driver_connection
+        assert isinstance(driver, psycopg.Connection)
         for generation in self.connection.execute(_ALL, {"r": name}).scalars().all():
-            if generation == but:
-                continue
-            table = quoted(generation_name(name, generation))
-            kind = self.connection.execute(_KIND, {"t": table}).scalar()  # what it is, not what is declared now
-            self._sql(f"DROP {'VIEW' if kind == 'v' else 'TABLE'} IF EXISTS {table} CASCADE")
-            self.connection.execute(_DROPPED, {"r": name, "g": generation})
-            self.connection.execute(_NOT_PENDING, {"r": name, "g": generation})
-        self.connection.execute(_NOT_BUILDING, {"r": name})
+            if generation != but:
+                generations.drop(driver.cursor(), name, generation)
         self._end_search(name)  # an indexer begins anew with what is served then

@@ -7,7 +7,7 @@ of it: docs/decisions/0013-search-in-postgres.md.
 """
 
 import hashlib
-from collections.abc import Mapping
+from functools import cache
 
 from projector.declare.search import Search
 from projector.declare.sql import quoted
@@ -46,6 +46,7 @@ def _ranges(codes: range, taken: str) -> str:
     return "".join(chr(first) + (f"-{chr(last)}" if last > first else "") for first, last in found)
 
 
+@cache
 def functions() -> dict[str, str]:
     """Name and arguments → DDL of the functions, in the order in which they need each other.
 
@@ -96,10 +97,10 @@ def _text(field: str) -> str:
     return f"coalesce({text}, '')"
 
 
-def index_ddl(view: View, generation: int, made: Mapping[str, str]) -> dict[str, str]:
-    """Index name → DDL; another name where the functions (`made`) or the expression are others."""
+def words_index(view: View, generation: int) -> dict[str, str]:
+    """Index name → DDL; another name where the functions or the expression are others."""
     table = generation_name(view.name, generation)
     expression = vector(view)
-    digest = hashlib.sha256("\0".join([expression, *made.values()]).encode()).hexdigest()
+    digest = hashlib.sha256("\0".join([expression, *functions().values()]).encode()).hexdigest()
     name = f"ix_{table}_words_{digest[:8]}"
     return {name: f"CREATE INDEX {quoted(name)} ON {quoted(table)} USING gin (({expression}))"}

@@ -29,6 +29,11 @@ def json_row(columns: list[ColumnElement[Any]], source: FromClause) -> tuple[Col
     return cast(func.row_to_json(row.table_valued()), Text), row
 
 
+def utc_text(column: str) -> str:
+    """SQL of a time as `shown` tells it, where a statement is written by hand."""
+    return f"btrim(to_json(timezone('UTC', {column}))::text, '\"') || 'Z'"
+
+
 def _in_utc(column: ColumnElement[Any]) -> ColumnElement[Any]:
     # JSON's form of a timestamp is ISO 8601 whatever DateStyle says, years in four digits, no trailing zeros
     text = func.btrim(cast(func.to_json(func.timezone(_UTC, column)), Text), literal_column("'\"'"))

@@ -11,6 +11,7 @@ from projector.declare.projections import Projections
 from projector.declare.sql import quoted
 from projector.declare.view import Relation, View
 from projector.store.names import generation_name
+from projector.store.shown import utc_text
 
 Ends = Mapping[tuple[str, int], int]
 """The broker's end offset by topic and partition."""
@@ -18,9 +19,9 @@ Ends = Mapping[tuple[str, int], int]
 COUNTED = 1_000_000  # rows of a view that are counted one by one; above it, Postgres's estimate is told
 
 # A worker that has not beaten for 10 s is not there.
-SUMMARY = """
+SUMMARY = f"""
 SELECT json_build_object(
-  'as_of', (SELECT btrim(to_json(timezone('UTC', as_of))::text, '"') || 'Z' FROM projection_group),
+  'as_of', (SELECT {utc_text("as_of")} FROM projection_group),
   'lag_seconds', (SELECT round(greatest(extract(epoch FROM clock_timestamp() - as_of), 0), 3) FROM projection_group
     WHERE as_of IS NOT NULL),
   'workers', ARRAY(SELECT state FROM workers WHERE beat_at > clock_timestamp() - interval '10 seconds'),
@@ -30,14 +31,14 @@ SELECT json_build_object(
   'views', (SELECT coalesce(json_object_agg(relation, json_build_object(
       'generation', s.generation, 'state', g.state, 'pending', coalesce(pending, 0), 'search', s.search,
       'outbox', coalesce(keys, 0), 'refused', coalesce(r.dead_letters, 0),
-      'search_as_of', btrim(to_json(timezone('UTC', i.as_of))::text, '"') || 'Z')), '{}')
+      'search_as_of', {utc_text("i.as_of")})), '{{}}')
     FROM served AS s JOIN generations AS g USING (relation, generation)
     LEFT JOIN pending_count USING (relation, generation) LEFT JOIN outbox_count USING (relation)
     LEFT JOIN search_dead_letter_count AS r USING (relation)
     LEFT JOIN search_generations AS i USING (relation, generation, search)),
   'rebuilds', (SELECT coalesce(json_object_agg(relation, json_build_object('generation', generation, 'phase', phase,
-      'rows', rows, 'expected', expected, 'started_at', btrim(to_json(timezone('UTC', started_at))::text, '"') || 'Z',
-      'seconds_since', round(extract(epoch FROM clock_timestamp() - beat_at), 1))), '{}') FROM rebuilds),
+      'rows', rows, 'expected', expected, 'started_at', {utc_text("started_at")},
+      'seconds_since', round(extract(epoch FROM clock_timestamp() - beat_at), 1))), '{{}}') FROM rebuilds),
   'dead_letters', (SELECT dead_letters FROM dead_letter_count))
 """
 

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 from projector.text import fold, words
 
@@ -66,12 +65,6 @@ class Query:
     wanted: tuple[Word | Phrase, ...] = ()
     unwanted: tuple[Phrase, ...] = ()
     wholes: tuple[str, ...] = ()
-
-    @cached_property
-    def shape(self) -> tuple[object, ...]:
-        """What of it an SQL statement depends on."""
-        forms = tuple("phrase" if isinstance(w, Phrase) else ("word", w.prefix, w.forgiving) for w in self.wanted)
-        return forms, bool(self.unwanted), bool(self.wholes)
 
 
 def read_query(text: str) -> Query:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -86,3 +87,37 @@ def test_aborting_and_what_cannot_be_asked_together(shop: World) -> None:
         told = prejoin(shop, *wrong)
         assert (told.returncode, told.stderr.count("\n")) == (2, 1)
     assert "there is no view 'nonsense'" in prejoin(shop, "rebuild", "nonsense").stderr
+
+
+def on_a_terminal(shop: World, typed: str, *arguments: str) -> "tuple[int, str]":
+    """Run a command on a terminal, where something is typed; returns its exit code and what the terminal shows."""
+    command = [sys.executable, "-m", "projector.cli", *arguments]
+    ours, its = pty.openpty()
+    with subprocess.Popen(command, env=environment(shop), stdin=its, stdout=its, stderr=its, close_fds=True) as process:
+        os.close(its)
+        os.write(ours, typed.encode())
+        shown = b""
+        while True:
+            try:
+                shown += os.read(ours, 4_096)
+            except OSError:  # the other end is closed: it has ended
+                break
+    os.close(ours)
+    return process.returncode, shown.decode()
+
+
+def test_on_a_terminal_it_shows_the_plan_and_asks_unless_told_not_to(shop: World) -> None:
+    shop.given(random_stream(3, customers=5, products=5, orders=20))
+    refused, shown = on_a_terminal(shop, "n\n", "rebuild", "--all")
+    assert "Build?" in shown
+    assert (refused, generation(shop)) == (1, 1)
+    assert on_a_terminal(shop, "y\n", "rebuild", "--all")[0] == 0
+    assert generation(shop) == 2
+    done, shown = on_a_terminal(shop, "", "rebuild", "--all", "--yes")
+    assert "Build?" not in shown
+    assert (done, generation(shop)) == (0, 3)
+
+
+def generation(shop: World) -> int:
+    ((found,),) = shop.fetch("SELECT generation FROM served WHERE relation = 'order_overview'")
+    return int(found)

@@ -19,23 +19,10 @@ from read_api.search import breaker, elastic
 from read_api.search.parameters import read_search
 from tests.api import running, settings_of
 from tests.integration.in_front import in_front
-from tests.integration.searching import PLACED, Searched, order, searched
+from tests.integration.searching import PLACED, Searched, order, orders, patient, searched
 from tests.world import World, clear
 
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a busy machine a first search may take a second; where a test is about that second it says so."""
-    monkeypatch.setattr(elastic, "SECONDS", 20.0)
-
-
-@pytest.fixture(params=["elasticsearch", "postgres"])
-async def orders(
-    request: pytest.FixtureRequest, shop: World, read_database_url: str, elasticsearch_url: str
-) -> AsyncIterator[Searched]:
-    clear(shop)
-    async with searched(shop, read_database_url, elasticsearch_url, request.param) as made:
-        yield made
+__all__ = ["orders", "patient"]  # the fixtures
 
 
 @pytest.fixture

@@ -6,29 +6,15 @@ from typing import Any
 
 import pytest
 
-from read_api.search import elastic
-from tests.integration.searching import Searched, order, searched
+from tests.integration.searching import Searched, order, orders, patient, searched
 from tests.world import World, clear
+
+__all__ = ["orders", "patient"]  # the fixtures
 
 SYNTAX = [
     "*", "?", "re*", "r?d", "/r.d/", "red OR blue", "order_id:o1", "red^9", "red~", "'red':* | 'x'", "a & !b", "\\",
     "(red", "red\\'", "[a TO b]", "{}", '{"match_all":{}}', "%", "$1", "'; --", "<->", "😀", "-", '"', '-"', '""',
 ]  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is found is asked here, not how soon: on a busy machine a first search may take a second."""
-    monkeypatch.setattr(elastic, "SECONDS", 20.0)
-
-
-@pytest.fixture(params=["elasticsearch", "postgres"])
-async def orders(
-    request: pytest.FixtureRequest, shop: World, read_database_url: str, elasticsearch_url: str
-) -> AsyncIterator[Searched]:
-    clear(shop)
-    async with searched(shop, read_database_url, elasticsearch_url, request.param) as made:
-        yield made
 
 
 @pytest.fixture(params=["elasticsearch", "postgres"])

@@ -8,20 +8,16 @@ import httpx
 import pytest
 
 from read_api.app import create_app
-from read_api.search import elastic
 from tests.api import running, settings_of
+from tests.integration.searching import patient
 from tests.integration.test_search_indexer import History, placed, registered
 from tests.model.histories import cloud_event, random_stream
 from tests.search import Searched, searched
 from tests.world import World, clear
 
+__all__ = ["patient"]  # the fixture
+
 PATH = "/v1/orders/search"
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a busy machine a first search may take a second."""
-    monkeypatch.setattr(elastic, "SECONDS", 20.0)
 
 
 @pytest.fixture

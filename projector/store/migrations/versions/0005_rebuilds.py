@@ -37,7 +37,3 @@ def upgrade() -> None:
         existing_nullable=False,
         existing_comment="live or building",
     )
-
-
-def downgrade() -> None:
-    op.drop_table("rebuilds")
