@@ -84,7 +84,7 @@ class Applier:
         with self.transaction() as (cursor, plan, any_journal):
             clock.lap("lock")
             accepted = positions.accept(positions.read(cursor), work, outcome)
-            incoming = [each for _, its in accepted for each in its]
+            incoming = self._admit(cursor, [each for _, its in accepted for each in its])
             aggregates = self._load(cursor, incoming, any_journal)
             clock.lap("load")
             letters, window = fold_all(incoming, aggregates, self._window, self._limit, outcome)
@@ -107,12 +107,17 @@ class Applier:
     @contextmanager
     def transaction(self) -> Iterator[tuple[psycopg.Cursor[Any], Plan, bool]]:
         """BEGIN; the group's lock, alone; then what must be known before anything is read."""
+        with self._begun() as cursor:
+            cursor.execute(LOCK, {"group": self._group})
+            yield cursor, *self._open(cursor)
+
+    @contextmanager
+    def _begun(self) -> Iterator[psycopg.Cursor[Any]]:
         if self._connection is None or self._connection.closed:
             self._connection = connect(self._url, self._group, name="prejoin worker")
         try:
             with self._connection.transaction(), self._connection.cursor() as cursor:
-                cursor.execute(LOCK, {"group": self._group})
-                yield cursor, *self._open(cursor)
+                yield cursor
         except (psycopg.OperationalError, psycopg.InterfaceError):
             self.close()  # whether it is usable is not worth finding out
             raise
@@ -137,6 +142,10 @@ class Applier:
             if plan is not None:
                 plan.searched = frozenset(searched)
         return self._plan, any_journal
+
+    def _admit(self, cursor: psycopg.Cursor[Any], incoming: list[Incoming]) -> list[Incoming]:
+        """Those that count: all, but where only a part of the log is wanted."""
+        return incoming
 
     def _load(self, cursor: psycopg.Cursor[Any], incoming: Iterable[Incoming], any_journal: bool) -> Aggregates:
         keys: dict[str, set[str]] = {}

@@ -123,8 +123,12 @@ def thaw(entity: Entity[Any], key: str, base: dict[str, Any]) -> Aggregate:
 def raw(record: Record) -> tuple[Any, ...]:
     """A record's columns: topic, partition, offset, key, value, headers, record_time."""
     headers = json.dumps([[name, base64.b64encode(value or b"").decode()] for name, value in record.headers])
-    time = datetime.fromtimestamp(min(max(record.timestamp, 0), 253402300799000) / 1000, UTC)
-    return (record.topic, record.partition, record.offset, record.key, record.value, headers, time)
+    return (record.topic, record.partition, record.offset, record.key, record.value, headers, record_time(record))
+
+
+def record_time(record: Record) -> datetime:
+    """When a record was written, as it is stored: within what a timestamp can be."""
+    return datetime.fromtimestamp(min(max(record.timestamp, 0), 253402300799000) / 1000, UTC)
 
 
 def unraw(row: tuple[Any, ...]) -> tuple[Any, ...]:

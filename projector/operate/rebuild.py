@@ -109,7 +109,7 @@ class Rebuild:
 
         `search` is given each searched view and its generation being built, and has an index of it made.
         """
-        with self._alone() as connection:
+        with alone(self._url, self._group, self._names) as connection:
             self._drop_kept(connection)
             self._register()
             for relation in self.relations:
@@ -129,29 +129,17 @@ class Rebuild:
 
     def abort(self) -> list[str]:
         """Drop what was built so far; what is served stays. Returns the tables dropped."""
-        with self._alone(), self._applier.transaction() as (cursor, _, _):
+        with alone(self._url, self._group, self._names), self._applier.transaction() as (cursor, _, _):
             return generations.drop_all(cursor, self._names, "building")
 
     def drop_old(self) -> list[str]:
         """Drop the generations that were served before. Returns the tables dropped."""
-        with self._alone() as connection:
+        with alone(self._url, self._group, self._names) as connection:
             return self._drop_kept(connection)
 
     def close(self) -> None:
         """Close its connection."""
         self._applier.close()
-
-    @contextmanager
-    def _alone(self) -> Iterator[psycopg.Connection[Any]]:
-        """A connection whose session has the views for itself. Raises PrejoinError where another has one of them."""
-        with connect(self._url, self._group, autocommit=True, name="prejoin rebuild") as connection:
-            for name in self._names:
-                values = {"group": self._group, "relation": name}
-                (alone,) = connection.execute(REBUILD_LOCK, values).fetchone() or (False,)
-                if not alone:
-                    who, since = generations.runner(connection, name)
-                    raise PrejoinError(f"{name} is being rebuilt already, by {who} since {since}: wait for that")
-            yield connection
 
     def _drop_kept(self, connection: psycopg.Connection[Any]) -> list[str]:
         """Not under the group's lock: whoever still reads one of them keeps nobody else waiting.
@@ -286,3 +274,15 @@ class Rebuild:
         if plan.built is None or not self._built().items() <= plan.building.items():
             raise PrejoinError("the rebuild was given up meanwhile, by `prejoin migrate` or --abort: begin again")
         return plan.built
+
+
+@contextmanager
+def alone(url: str, group: str, names: Sequence[str]) -> Iterator[psycopg.Connection[Any]]:
+    """A connection whose session has the views for itself. Raises PrejoinError where another has one of them."""
+    with connect(url, group, autocommit=True, name="prejoin rebuild") as connection:
+        for name in names:
+            (free,) = connection.execute(REBUILD_LOCK, {"group": group, "relation": name}).fetchone() or (False,)
+            if not free:
+                who, since = generations.runner(connection, name)
+                raise PrejoinError(f"{name} is being rebuilt already, by {who} since {since}: wait for that")
+        yield connection

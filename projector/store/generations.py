@@ -16,7 +16,12 @@ _KIND = "SELECT relkind FROM pg_class WHERE oid = to_regclass(%s)"
 _FORGET = "DELETE FROM {} WHERE relation = %s AND generation = %s"
 _KNOWN_IN = ("generations", "rebuilds", "pending", "search_generations")
 _IN_STATE = "SELECT relation, generation FROM generations WHERE relation = ANY(%s) AND state = %s"
-_WHO = f"SELECT runner, {utc_text('started_at')} FROM rebuilds WHERE relation = %s"
+_WHO = f"""
+SELECT runner, {utc_text("started_at")} FROM (
+  SELECT runner, started_at FROM rebuilds WHERE relation = %s
+  UNION ALL SELECT runner, started_at FROM copies WHERE state = 'building'
+) AS running LIMIT 1
+"""
 _LEFT = """
 SELECT r.relation, r.generation, g.digest FROM rebuilds AS r JOIN generations AS g USING (relation, generation)
 WHERE relation = ANY(%s) AND state = 'building'
@@ -64,7 +69,7 @@ Cursor = psycopg.Cursor[Any]
 
 def begin(cursor: Cursor, relation: str, version: int, digest: str, served: int) -> int:
     """Register a generation to be built: batches mark what they change of it from now on. Returns its number."""
-    values = {"relation": relation, "version": version, "digest": digest, "runner": _runner()}
+    values = {"relation": relation, "version": version, "digest": digest, "runner": this_process()}
     before = quoted(generation_name(relation, served))
     (generation,) = cursor.execute(_BEGIN, values | {"before": before}).fetchone() or (0,)
     return int(generation)
@@ -77,7 +82,7 @@ def left_over(cursor: Cursor, names: Sequence[str]) -> dict[str, tuple[int, str]
 
 def take_over(cursor: Cursor, names: Sequence[str]) -> None:
     """Note that this process goes on with what another has left."""
-    cursor.execute(_TAKE_OVER, (_runner(), names))
+    cursor.execute(_TAKE_OVER, (this_process(), names))
 
 
 def runner(connection: psycopg.Connection[Any], relation: str) -> tuple[str, str]:
@@ -110,5 +115,6 @@ def drop(cursor: Cursor, relation: str, generation: int) -> str:
     return table
 
 
-def _runner() -> str:
+def this_process() -> str:
+    """Who builds, as others are told."""
     return f"{socket.gethostname()}, process {os.getpid()}"

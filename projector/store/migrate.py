@@ -94,7 +94,7 @@ class _Migration:
             raise PrejoinError(f"Postgres is {version}: Prejoin needs {POSTGRES} or newer, for RETURNING old and new")
         self.connection.exec_driver_sql(LOCK, {"group": self.group})
         self._schemas()
-        self._engine_tables()
+        self.done += upgrade_engine(self.connection, self.group)
         for ddl in functions().values():
             self._sql(ddl.replace("%", "%%"))
         for entity in self.projections.entities:
@@ -116,25 +116,6 @@ class _Migration:
             if schema not in there:
                 self._sql(f"CREATE SCHEMA {quoted(schema)}")
                 self.done.append(f"create schema {schema}")
-
-    def _engine_tables(self) -> None:
-        config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-        config.attributes["connection"] = self.connection
-        before = self._revision()
-        try:
-            command.upgrade(config, "head")
-        except CommandError:
-            raise OutOfDate(
-                f"group {self.group} is at migration {before}, which this release does not know: run the newer one"
-            ) from None
-        if (after := self._revision()) != before:
-            self.done.append(f"the engine's tables: {before or 'none'} → {after}")
-
-    def _revision(self) -> str | None:
-        if not inspect(self.connection).has_table("migrations", self.group):
-            return None
-        return self.connection.execute(text("SELECT version_num FROM migrations")).scalar()
 
     def _relations(self) -> dict[str, int]:
         """Build what is new or differs from what is served; returns the served generations."""
@@ -213,3 +194,25 @@ class _Migration:
             if generation != but:
                 generations.drop(driver.cursor(), name, generation)
         self._end_search(name)  # an indexer begins anew with what is served then
+
+
+def upgrade_engine(connection: Connection, group: str) -> list[str]:
+    """Bring the engine's own tables to the newest migration; returns what was done. Raises OutOfDate."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    before = _revision(connection, group)
+    try:
+        command.upgrade(config, "head")
+    except CommandError:
+        raise OutOfDate(
+            f"group {group} is at migration {before}, which this release does not know: run the newer one"
+        ) from None
+    after = _revision(connection, group)
+    return [] if after == before else [f"the engine's tables: {before or 'none'} → {after}"]
+
+
+def _revision(connection: Connection, group: str) -> str | None:
+    if not inspect(connection).has_table("migrations", group):
+        return None
+    return connection.execute(text("SELECT version_num FROM migrations")).scalar()

@@ -9,8 +9,13 @@ from projector.declare.view import Relation
 
 
 def schemas(group: str) -> tuple[str, str, str]:
-    """The group's schemas, in the order of the search path."""
-    return group, f"{group}_entities", f"{group}_views"
+    """The group's schemas, in the order of the search path. A copy's views lie among its group's."""
+    return group, f"{group}_entities", f"{group.partition('$')[0]}_views"
+
+
+def copy_group(group: str, copy: int) -> str:
+    """The group that a copy of a group's entities and views is, while it is made and kept: no setting can name it."""
+    return f"{group}${copy}"
 
 
 def search_path(group: str) -> str:

@@ -130,6 +130,24 @@ rebuilds = Table(
     Column("beat_at", _at, nullable=False, server_default=func.now()),
     comment="Generations being built. Batches append what changes to `pending`; whoever rebuilds refreshes that.",
 )
+copies = Table(
+    "copies",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("name", Text, unique=True, comment="of a snapshot"),
+    Column("until", _at, comment="of a snapshot: its time"),
+    Column("state", Text, nullable=False, comment="building, snapshot, or kept: its entities were the group's before"),
+    Column("phase", Text, nullable=False, comment="replaying, building, catching up, searching or done"),
+    Column("generations", JSONB, nullable=False, comment="relation → the generation that is the copy's"),
+    Column("declared", Text, nullable=False, comment="digest of the declarations that it is made by"),
+    Column("positions", JSONB, comment="of a snapshot: topic, partition and next of each"),
+    Column("done", BigInteger, nullable=False, server_default=text("0"), comment="of the phase"),
+    Column("total", BigInteger),
+    Column("runner", Text, nullable=False, comment="host and process that work at it"),
+    Column("started_at", _at, nullable=False, server_default=func.now()),
+    Column("beat_at", _at, nullable=False, server_default=func.now()),
+    comment="Copies of entities and views, made from the log; the schemas of each are named group$id.",
+)
 revisions = Sequence("revisions", metadata=metadata)
 changes = Table(
     "changes",
@@ -211,6 +229,7 @@ READABLE = (
     "served",
     "search_generations",
     "rebuilds",
+    "copies",
     *STATUS_VIEWS,
     *SEARCH_VIEWS,
 )

@@ -1,0 +1,96 @@
+"""Entities alone, from a log that is read again: for a copy, whose views are made once its entities are whole."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import psycopg
+
+from projector.apply.aggregates import Aggregate
+from projector.apply.applier import Applier
+from projector.apply.batch import TopicPartition
+from projector.apply.change import Change
+from projector.apply.incoming import Incoming
+from projector.apply.letters import record_time
+from projector.apply.plan import Plan
+from projector.declare.projections import Projections
+
+# Whoever loads these partitions too waits, and finds its chunks refused.
+_MINE = """
+SELECT FROM positions JOIN unnest(%(topics)s::text[], %(partitions)s::int[]) AS mine (topic, partition)
+USING (topic, partition) ORDER BY topic, partition FOR UPDATE OF positions
+"""
+_OPEN = "SELECT EXISTS (SELECT FROM journals), set_config('synchronous_commit', 'off', true)"
+_PAST = "SELECT entity, aggregate FROM past WHERE entity = ANY(%s) AND aggregate = ANY(%s)"
+_PASSED = "INSERT INTO past (entity, aggregate) VALUES (%s, %s) ON CONFLICT DO NOTHING"
+
+Place = tuple[str, int, int]  # topic, partition, offset
+Key = tuple[str, str]  # entity, aggregate
+
+
+class NoViews(Plan):
+    """What a batch does where there are no views yet."""
+
+    def __init__(self) -> None:
+        self.served = {}
+
+    def refresh(self, cursor: psycopg.Cursor[Any], aggregates: Iterable[Aggregate]) -> list[Change]:
+        """Nothing."""
+        return []
+
+
+class Loading(Applier):
+    """Applies the batches of some partitions to entities, dead letters and journals.
+
+    Several may work beside each other without the group's lock, each at partitions of its own: an aggregate's events
+    are in one. `until`: of each aggregate only the events up to the first whose `time` is later (CONTRACT, section 6).
+    `given_up` are the places and times of records that were purged: they stay dead letters.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        group: str,
+        projections: Projections,
+        unknown_events: str,
+        partitions: Collection[TopicPartition],
+        until: datetime | None = None,
+        given_up: Mapping[Place, datetime] | None = None,
+    ) -> None:
+        super().__init__(url, group, projections, unknown_events)
+        self._limit, self._until, self._given_up = None, until, given_up or {}
+        self._mine = {"topics": [tp.topic for tp in partitions], "partitions": [tp.partition for tp in partitions]}
+
+    @contextmanager
+    def transaction(self) -> Iterator[tuple[psycopg.Cursor[Any], Plan, bool]]:
+        """BEGIN; its own positions locked. What is lost in a crash of Postgres is lost with them."""
+        with self._begun() as cursor:
+            cursor.execute(_MINE, self._mine)
+            (any_journal, _) = cursor.execute(_OPEN).fetchone() or (False, "")
+            yield cursor, NoViews(), any_journal
+
+    def _admit(self, cursor: psycopg.Cursor[Any], incoming: list[Incoming]) -> list[Incoming]:
+        for each in incoming:
+            record = each.record
+            if self._given_up.get((record.topic, record.partition, record.offset)) == record_time(record):
+                each.reject("it was purged")
+        return incoming if self._until is None else self._until_then(cursor, incoming, self._until)
+
+    def _until_then(self, cursor: psycopg.Cursor[Any], incoming: list[Incoming], until: datetime) -> list[Incoming]:
+        keys = {(each.entity.name, each.key) for each in incoming if each.entity is not None and each.key is not None}
+        names, aggregates = [entity for entity, _ in keys], [key for _, key in keys]
+        past = {(entity, key) for entity, key in cursor.execute(_PAST, (names, aggregates)).fetchall()}
+        admitted, passed = [], set[Key]()
+        for each in incoming:
+            key = (each.entity.name, each.key or "") if each.entity is not None else None
+            if key in past:
+                continue
+            if each.event is not None and each.event.time > until and key is not None:
+                past.add(key)
+                passed.add(key)
+            elif each.event is not None or record_time(each.record) <= until:
+                admitted.append(each)
+        if passed:
+            cursor.executemany(_PASSED, sorted(passed))
+        return admitted

@@ -1,0 +1,336 @@
+"""`prejoin rebuild --from-events` and `--as-of`: a whole copy, entities included, made from the log.
+
+The log is loaded into the entities of a copy, which is a group of its own; what was replayed, purged and erased is so
+there, too; its views are made of its entities. A copy to be switched to then catches up with the log like a worker, and
+under the lock of the group takes its place. A snapshot stays what it is.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import psycopg
+
+from projector.apply import positions
+from projector.apply.applier import Applier
+from projector.apply.batch import TopicPartition
+from projector.apply.incoming import Decoded
+from projector.apply.loading import Place
+from projector.declare.projections import Projections
+from projector.declare.sql import plain, quoted
+from projector.declare.view import Relation, View, unsound_key
+from projector.errors import PrejoinError
+from projector.history.log import History
+from projector.operate.loading import Share, load_log
+from projector.operate.rebuild import Search, alone
+from projector.operate.replay import NotReplayed, Replayer
+from projector.store import copies, definitions, takeover
+from projector.store.connect import connect
+from projector.store.copies import Copy
+from projector.store.locks import LOCK
+from projector.store.names import copy_group, generation_name, schemas
+
+BATCH = 12_000  # records applied in one transaction while it catches up
+FEW = 5_000  # records that may be left for the switch, which batches wait for
+FEW_KEYS = 1_000  # rows that the search index may have yet to see at the switch
+
+_PURGED = """SELECT topic, partition, "offset", record_time FROM dead_letters WHERE state = 'purged'"""
+_BUILT = "INSERT INTO served (relation, generation) VALUES (%s, %s)"
+_OWN = "INSERT INTO generations (relation, generation, version, digest, state) VALUES (%s, %s, %s, %s, 'live')"
+_SEARCHED = """
+INSERT INTO search_generations (relation, generation, search, digest, state) VALUES (%s, %s, 1, '', 'sending')
+ON CONFLICT DO NOTHING
+"""
+_SIZES = """
+SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint FROM pg_class AS c JOIN pg_namespace AS n
+ON n.oid = relnamespace WHERE relkind = 'r' AND (nspname = %s OR (nspname = %s AND relname = ANY(%s)))
+"""
+
+
+class CopyPlan(NamedTuple):
+    """What would be read and made: events in the log, bytes of what is there now, topics that begin later."""
+
+    events: int
+    bytes: int
+    truncated: dict[TopicPartition, int]
+    goes_on: bool
+
+
+class CopyStep(NamedTuple):
+    """How far it is: `done` of `total` events while replaying, views while building."""
+
+    phase: str
+    done: int
+    total: int | None
+    view: str = ""
+
+
+Progress = Callable[[CopyStep], None]
+
+
+class Copying:
+    """One run of a rebuild from the log, or of a snapshot where `until` and `name` are given."""
+
+    def __init__(
+        self,
+        url: str,
+        group: str,
+        projections: Projections,
+        history: History,
+        *,
+        unknown_events: str = "deadletter",
+        until: datetime | None = None,
+        name: str | None = None,
+        allow_truncated: bool = False,
+        word_indexes: bool = False,
+        jobs: int = 1,
+    ) -> None:
+        self._url, self._group, self._projections, self._history = url, group, projections, history
+        self._unknown, self._until, self._name = unknown_events, until, name
+        self._allow_truncated, self._word_indexes, self._jobs = allow_truncated, word_indexes, jobs
+        self._names = [r.name for r in projections.relations]
+        self.notes: list[str] = []  # what could not be done as it was in what is served
+
+    def plan(self) -> CopyPlan:
+        """What would be done."""
+        with connect(self._url, self._group, autocommit=True, name="prejoin rebuild") as connection:
+            served = [generation_name(*row) for row in connection.execute("SELECT relation, generation FROM served")]
+            sizes = connection.execute(_SIZES, (*schemas(self._group)[1:], served)).fetchone() or (0,)
+            goes_on = bool(copies.in_state(connection, "building"))
+        starts, ends = self._history.starts(), self._history.ends()
+        events = sum(end - starts.get(tp, 0) for tp, end in ends.items())
+        return CopyPlan(events, sizes[0], {tp: at for tp, at in sorted(starts.items()) if at > 0}, goes_on)
+
+    def run(self, progress: Progress = lambda step: None, search: Search | None = None) -> Copy:
+        """Make it and switch to it, or keep it; goes on where an interrupted run has stopped.
+
+        `search` is given each searched view and its new generation, and has an index of it made.
+        """
+        with alone(self._url, self._group, self._names) as connection:
+            self._connection, self._progress = connection, progress
+            copy = self._registered()
+            if copy.phase == "replaying":
+                self._replay(copy)
+            self._build(copy)
+            if self._until is None:
+                self._switch_to(copy, search)
+            else:
+                self._keep(copy)
+            return copy
+
+    def abort(self) -> list[str]:
+        """Drop what an interrupted run has left. Returns what was dropped."""
+        with alone(self._url, self._group, self._names) as connection:
+            return [table for copy in copies.in_state(connection, "building") for table in self._drop(connection, copy)]
+
+    def drop_old(self) -> list[str]:
+        """Drop the entities that were the group's before a rebuild from events."""
+        with alone(self._url, self._group, self._names) as connection:
+            return [table for copy in copies.in_state(connection, "kept") for table in self._drop(connection, copy)]
+
+    def _drop(self, connection: psycopg.Connection[Any], copy: Copy) -> list[str]:
+        with connection.transaction(), connection.cursor() as cursor:
+            return copies.drop(cursor, self._group, self._names, copy)
+
+    def _registered(self) -> Copy:
+        """What an interrupted run of the same command has left, or a new copy."""
+        connection = self._connection
+        for left in copies.in_state(connection, "building"):
+            if (left.name, left.until) == (self._name, self._until) and left.declared == self._declared():
+                self._prepare(left, {})
+                return left
+            if left.declared == self._declared():
+                what = f"the snapshot {left.name}" if left.name else "a rebuild from events"
+                raise PrejoinError(f"{what} is half made: give that command again, or give it up with --abort")
+            self._drop(connection, left)  # of another release
+        for old in copies.in_state(connection, "kept"):
+            self._drop(connection, old)
+        starts = self._starts()
+        with connection.transaction(), connection.cursor() as cursor:
+            cursor.execute(LOCK, {"group": self._group})
+            digests = definitions.relation_digests(self._projections)
+            copy = copies.register(cursor, self._projections, self._name, self._until, digests, self._declared())
+        self._prepare(copy, starts)
+        return copy
+
+    def _declared(self) -> str:
+        return definitions.declarations_digest(self._projections)
+
+    def _starts(self) -> dict[TopicPartition, int]:
+        starts = self._history.starts()
+        if late := {tp: at for tp, at in sorted(starts.items()) if at > 0}:
+            told = ", ".join(f"{tp.topic}/{tp.partition} at offset {at:,}" for tp, at in late.items())
+            if not self._allow_truncated:
+                raise PrejoinError(
+                    f"the log does not reach back to the first event: {told}; give the files of `prejoin archive` with "
+                    "--archive DIR, or --allow-truncated to build from what is left"
+                )
+            self.notes.append(f"built from what is left of the log: {told}")
+        return starts
+
+    def _prepare(self, copy: Copy, starts: Mapping[TopicPartition, int]) -> None:
+        copies.prepare(self._url, self._group, self._projections, copy, starts)
+
+    def _replay(self, copy: Copy) -> None:
+        own = copy_group(self._group, copy.id)
+        ends = self._history.ends()
+        with connect(self._url, own, autocommit=True, name="prejoin rebuild") as there:
+            begin = positions.read(there.cursor())
+            total = sum(end - begin.get(tp, 0) for tp, end in ends.items())
+            for tp in ends.keys() - begin.keys():  # a partition that came since
+                there.execute("INSERT INTO positions (topic, partition, next) VALUES (%s, %s, 0)", tp)
+
+            def look() -> dict[TopicPartition, int]:
+                at = positions.read(there.cursor())
+                done = total - sum(max(end - at.get(tp, 0), 0) for tp, end in ends.items())
+                self._tell(copy, CopyStep("replaying", done, total))
+                return at
+
+            share = Share(
+                self._url, own, self._projections.name, self._unknown, self._history, ends, self._until, self._purged()
+            )
+            load_log(share, self._jobs, look)
+            look()
+        with closing(share.loading()) as loading:
+            self._settle(copy, loading)
+        copies.index_entities(self._url, self._group, self._projections, copy)
+        copies.tell(self._connection, copy, "building")
+
+    def _purged(self) -> dict[Place, datetime]:
+        return {(topic, partition, at): time for topic, partition, at, time in self._connection.execute(_PURGED)}
+
+    def _settle(self, copy: Copy, applier: Applier) -> None:
+        """Let what was replayed and purged in the group be so in the copy."""
+        replayer = Replayer(applier)
+        for letter, state in takeover.settled(self._connection, copy_group(self._group, copy.id)):
+            try:
+                replayer.replay(letter) if state == "replayed" else replayer.purge(letter)
+            except NotReplayed as error:
+                note = f"what was replayed before could not be replayed: {error}"
+                if note not in self.notes:
+                    self.notes.append(note)
+
+    def _build(self, copy: Copy) -> None:
+        """Make each view of the copy from its entities, in a transaction of its own."""
+        own, digests = copy_group(self._group, copy.id), definitions.relation_digests(self._projections)
+        with connect(self._url, own, autocommit=True, name="prejoin rebuild") as there:
+            # the functions that indexes name are the group's, which stay
+            path = ", ".join(f'"{schema}"' for schema in (*schemas(own), self._group))
+            there.execute(f"SET search_path = {path}")
+            built = {name for (name,) in there.execute("SELECT relation FROM served")}
+            for relation in self._projections.relations:
+                if relation.name in built:
+                    continue
+                self._tell(copy, CopyStep("building", len(built), len(self._names), relation.name))
+                generation = copy.generations[relation.name]
+                with there.transaction(), there.cursor() as cursor:
+                    self._make(cursor, relation, copy.generations)
+                    cursor.execute(_OWN, (relation.name, generation, relation.version, digests[relation.name]))
+                    cursor.execute(_BUILT, (relation.name, generation))
+                built.add(relation.name)
+
+    def _make(self, cursor: psycopg.Cursor[Any], relation: Relation, generations: Mapping[str, int]) -> None:
+        cursor.execute("SET LOCAL work_mem = '256MB'")
+        cursor.execute("SET LOCAL maintenance_work_mem = '256MB'")
+        projections, schema = self._projections, schemas(self._group)[2]
+        table = quoted(generation_name(relation.name, generations[relation.name]))
+        cursor.execute(definitions.generation_ddl(projections, relation, generations, schema))
+        if relation.stored:
+            columns = ", ".join(quoted(c.name) for c in relation.table.c)
+            query = plain(definitions.served_query(projections, relation, generations))
+            try:
+                cursor.execute(f"INSERT INTO {table} ({columns}) {query}")
+            except psycopg.IntegrityError:  # what Postgres says of it holds the row
+                raise unsound_key(relation) from None
+        for ddl in definitions.indexes(projections, relation, generations, self._word_indexes).values():
+            cursor.execute(ddl)
+        if relation.stored:
+            cursor.execute(f"ANALYZE {table}")
+
+    def _keep(self, copy: Copy) -> None:
+        with self._connection.transaction(), self._connection.cursor() as cursor:
+            cursor.execute(LOCK, {"group": self._group})
+            takeover.keep_snapshot(cursor, self._group, self._projections, copy)
+        self._tell(copy, CopyStep("done", 1, 1))
+
+    def _switch_to(self, copy: Copy, search: Search | None) -> None:
+        own = copy_group(self._group, copy.id)
+        with closing(Applier(self._url, own, self._projections, self._unknown, dead_letter_limit=1.0)) as applier:
+            self._catch_up(copy, applier)
+            for view in self._projections.searched if search else ():
+                if search:
+                    self._have_searched(copy, applier, view, search)
+            while not self._switch(copy, applier):
+                self._catch_up(copy, applier)
+
+    def _catch_up(self, copy: Copy, applier: Applier) -> None:
+        """Apply what came meanwhile, until little is left, or as little as it gets."""
+        before = None
+        while True:
+            left = self._read_up_to(copy, applier, self._history.ends())
+            self._settle(copy, applier)
+            if left <= FEW or (before is not None and left > before // 2):
+                return
+            before = left
+
+    def _read_up_to(self, copy: Copy, applier: Applier, ends: Mapping[TopicPartition, int]) -> int:
+        """Apply the log up to `ends`; returns how many records that were."""
+        at = applier.positions()
+        left = {tp: end for tp, end in ends.items() if end > at.get(tp, 0)}
+        total = sum(end - at.get(tp, 0) for tp, end in left.items())
+        batch: list[Decoded] = []
+        done = 0
+        with closing(self._history.read({tp: at.get(tp, 0) for tp in left}, left)) as chunks:  # type: ignore[type-var]
+            for chunk in chunks:
+                start = at.get(chunk.partition) if chunk.start == 0 else chunk.start
+                batch.append(applier.decode_chunk(type(chunk)(chunk.partition, start, chunk.next, chunk.records)))
+                at[chunk.partition] = chunk.next
+                if (size := sum(len(records) for _, records in batch)) >= BATCH:
+                    applier.apply_decoded(batch)
+                    done, batch = done + size, []
+                    self._tell(copy, CopyStep("catching up", done, total))
+        applier.apply_decoded(batch)
+        while applier.drain():
+            pass
+        return total
+
+    def _have_searched(self, copy: Copy, applier: Applier, view: View, search: Search) -> None:
+        """Have an index of the view's new generation made, and all of it seen that changes meanwhile."""
+        own, generation = copy_group(self._group, copy.id), copy.generations[view.name]
+        with connect(self._url, own, autocommit=True) as there:
+            there.execute(_SEARCHED, (view.name, generation))
+        self._tell(copy, CopyStep("searching", 0, None, view.name))
+        search(view, generation)
+        while True:
+            self._catch_up(copy, applier)
+            with self._connection.transaction(), self._connection.cursor() as cursor:
+                cursor.execute(LOCK, {"group": self._group})
+                moved = takeover.move_outbox(cursor, own, view.name)
+            if moved <= FEW_KEYS:
+                return
+            search(view, generation)
+
+    def _switch(self, copy: Copy, applier: Applier) -> bool:
+        """Under the group's lock: the rest of what is applied there, and the switch. Not where the rest is much."""
+        with (
+            connect(self._url, self._group, autocommit=True, name="prejoin rebuild") as connection,
+            connection.transaction(),
+            connection.cursor() as cursor,
+        ):
+            cursor.execute(LOCK, {"group": self._group})
+            stand, at = positions.read(cursor), applier.positions()
+            behind = {tp: next_ for tp, next_ in stand.items() if next_ > at.get(tp, 0)}
+            if sum(next_ - at.get(tp, 0) for tp, next_ in behind.items()) > FEW:
+                return False
+            self._read_up_to(copy, applier, behind)
+            if lost := [tp for tp, next_ in behind.items() if next_ > applier.positions().get(tp, 0)]:
+                raise PrejoinError(f"{lost[0].topic}/{lost[0].partition} is applied further than its log reaches")
+            self._settle(copy, applier)
+            takeover.take_over(cursor, self._group, self._projections, copy)
+        self._progress(CopyStep("done", 1, 1))
+        return True
+
+    def _tell(self, copy: Copy, step: CopyStep) -> None:
+        copies.tell(self._connection, copy, step.phase, step.done, step.total)
+        self._progress(step)

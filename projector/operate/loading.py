@@ -1,0 +1,141 @@
+"""A log loaded into the entities of a copy, by several processes, each with partitions of its own."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+import psycopg
+
+from projector.apply.batch import TopicPartition
+from projector.apply.incoming import Decoded
+from projector.apply.loading import Loading, Place
+from projector.declare.projections import load
+from projector.errors import PrejoinError
+from projector.history.log import History
+
+BATCH = 20_000  # records applied in one transaction
+SECONDS_BETWEEN_LOOKS = 0.5
+FEW = 20_000  # records for which no process is started
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one process loads: partitions up to their ends. Each holds all that is needed, to be sent to a process."""
+
+    url: str
+    group: str
+    projections: str
+    unknown_events: str
+    history: History
+    ends: dict[TopicPartition, int]
+    until: datetime | None
+    given_up: dict[Place, datetime]
+
+    def loading(self) -> Loading:
+        """What applies it."""
+        projections = load(self.projections)
+        return Loading(self.url, self.group, projections, self.unknown_events, self.ends, self.until, self.given_up)
+
+
+def load_log(whole: Share, jobs: int, look: Callable[[], Mapping[TopicPartition, int]]) -> None:
+    """Load all partitions, in as many processes as `jobs` says; `look` is called now and then, and says how far it is.
+
+    Raises what one of the processes raised. However this ends, none of them is left.
+    """
+    left = {tp: end - at for tp, at in look().items() if (end := whole.ends.get(tp, 0)) > at}
+    if not left:
+        return
+    if sum(left.values()) <= FEW:
+        return _load(whole)
+    context = multiprocessing.get_context("spawn")
+    running = []
+    try:
+        for partitions in _shares(left, jobs):
+            share = Share(**vars(whole) | {"ends": {tp: whole.ends[tp] for tp in partitions}})
+            ours, its = context.Pipe(duplex=False)
+            process = context.Process(target=_run, args=(share, its), daemon=True, name="prejoin load")
+            process.start()
+            its.close()
+            running.append((process, ours))
+        sentinels = {process.sentinel: (process, ours) for process, ours in running}
+        while sentinels:
+            ended = set(wait(list(sentinels), SECONDS_BETWEEN_LOOKS))
+            for sentinel in sentinels.keys() & ended:
+                _raise_its(*sentinels.pop(sentinel))
+            look()
+    finally:
+        for process, _ in running:
+            process.kill()
+        for process, ours in running:
+            process.join()
+            ours.close()
+
+
+def _shares(left: Mapping[TopicPartition, int], jobs: int) -> list[list[TopicPartition]]:
+    """The partitions in shares of about the same size: the largest first, each to who has least."""
+    shares: list[list[TopicPartition]] = [[] for _ in range(min(jobs, len(left)))]
+    sizes = [0] * len(shares)
+    for tp in sorted(left, key=lambda tp: left[tp], reverse=True):
+        least = sizes.index(min(sizes))
+        shares[least].append(tp)
+        sizes[least] += left[tp]
+    return shares
+
+
+def _load(share: Share) -> None:
+    with contextlib.closing(share.loading()) as applier:
+        at = {tp: next_ for tp, next_ in applier.positions().items() if tp in share.ends}
+        batch: list[Decoded] = []
+        with contextlib.closing(share.history.read(at, share.ends)) as chunks:  # type: ignore[type-var]
+            for chunk in chunks:
+                batch.append(applier.decode_chunk(chunk))
+                if sum(len(records) for _, records in batch) >= BATCH:
+                    applier.apply_decoded(batch)
+                    batch = []
+        applier.apply_decoded(batch)
+
+
+def _run(share: Share, told: Connection) -> None:
+    """A process: ends when it is done, when who started it ends, and with what it raised in the pipe."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C hears who started it
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        _load(share)
+    except Exception as error:  # noqa: BLE001 - the process's boundary
+        told.send(_said(error))
+        raise SystemExit(1) from None
+
+
+def _end_with_parent() -> None:
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+    os._exit(1)
+
+
+def _said(error: Exception) -> tuple[bool, str]:
+    """Whether it is for the user to read, and what it says."""
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        said = next(iter(str(error).splitlines()), "no answer")
+        return True, f"Postgres (PREJOIN_DATABASE_URL) gave up: {said}; give the command again when it is back"
+    if isinstance(error, PrejoinError):
+        return True, str(error)
+    return False, "".join(traceback.format_exception(error))
+
+
+def _raise_its(process: Any, told: Connection) -> None:
+    process.join()
+    if process.exitcode == 0:
+        return
+    with contextlib.suppress(EOFError):
+        if told.poll():
+            ours, said = told.recv()
+            raise PrejoinError(said) if ours else RuntimeError(said)
+    raise PrejoinError(f"a process that loads events was ended (exit code {process.exitcode}): give the command again")

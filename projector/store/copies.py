@@ -1,0 +1,155 @@
+"""Copies of a group made from its log: entities and views of their own, to be switched to or kept as a snapshot.
+
+A copy is a group of its own (`prejoin$7`): engine tables and entities in schemas of that name, its views as generations
+among those of the group it is of.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from projector.declare.projections import Projections
+from projector.errors import PrejoinError
+from projector.store import generations
+from projector.store.connect import engine
+from projector.store.definitions import declarations_digest, entity_tables, table_ddl
+from projector.store.entity_tables import bring_along
+from projector.store.migrate import upgrade_engine
+from projector.store.names import copy_group, schemas
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+
+_COLUMNS = "id, name, until, state, phase, generations, declared, runner, started_at"
+_REGISTER = f"""
+INSERT INTO copies (name, until, state, phase, generations, declared, runner)
+VALUES (%(name)s, %(until)s, 'building', 'replaying', %(generations)s, %(declared)s, %(runner)s) RETURNING {_COLUMNS}
+"""
+_GENERATION = """
+INSERT INTO generations (relation, generation, version, digest, state)
+SELECT %(relation)s, coalesce(max(generation), 0) + 1, %(version)s, %(digest)s, 'copy' FROM generations
+WHERE relation = %(relation)s RETURNING generation
+"""
+_TELL = "UPDATE copies SET phase = %s, done = %s, total = %s, runner = %s, beat_at = now() WHERE id = %s"
+_THERE = "SELECT FROM pg_tables WHERE schemaname = %s AND tablename = %s"
+_POSITIONS = "INSERT INTO positions (topic, partition, next) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
+_IN_STATE = f"SELECT {_COLUMNS} FROM copies WHERE state = %s ORDER BY id"
+# Aggregates whose events are past the time of a snapshot; and where the log begins that a copy is made from.
+_MORE = [
+    'CREATE TABLE IF NOT EXISTS past (entity text, aggregate text COLLATE "C", PRIMARY KEY (entity, aggregate))',
+    "CREATE TABLE IF NOT EXISTS reaches (topic text, partition int, start bigint, PRIMARY KEY (topic, partition))",
+]
+_REACHES = "INSERT INTO reaches (topic, partition, start) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
+
+Cursor = psycopg.Cursor[Any]
+
+
+@dataclass(frozen=True)
+class Copy:
+    """One copy. `until`: a snapshot's time; `generations`: relation → the generation that is its."""
+
+    id: int
+    name: str | None
+    until: datetime | None
+    state: str
+    phase: str
+    generations: dict[str, int]
+    declared: str
+    runner: str
+    started_at: datetime
+
+
+def register(
+    cursor: Cursor,
+    projections: Projections,
+    name: str | None,
+    until: datetime | None,
+    digests: Mapping[str, str],
+    declared: str,
+) -> Copy:
+    """Note that a copy is made, and take a new generation of each relation for it."""
+    taken: dict[str, int] = {}
+    for relation in projections.relations:
+        of = {"relation": relation.name, "version": relation.version, "digest": digests[relation.name]}
+        (taken[relation.name],) = cursor.execute(_GENERATION, of).fetchone() or (0,)
+    values: dict[str, Any] = {"name": name, "until": until, "generations": Jsonb(taken), "declared": declared}
+    values["runner"] = generations.this_process()
+    with cursor.connection.cursor(row_factory=class_row(Copy)) as named:
+        made = named.execute(_REGISTER, values).fetchone()
+    assert made is not None
+    return made
+
+
+def in_state(connection: psycopg.Connection[Any], state: str) -> list[Copy]:
+    """The group's copies that are `building`, `kept` (served before) or a `snapshot`."""
+    with connection.cursor(row_factory=class_row(Copy)) as cursor:
+        return cursor.execute(_IN_STATE, (state,)).fetchall()
+
+
+def tell(connection: psycopg.Connection[Any], copy: Copy, phase: str, done: int = 0, total: int | None = None) -> None:
+    """Note how far a copy is, for those who look from elsewhere."""
+    connection.execute(_TELL, (phase, done, total, generations.this_process(), copy.id))
+
+
+def prepare(url: str, group: str, projections: Projections, copy: Copy, starts: Mapping[Any, int]) -> None:
+    """Make the copy's schemas, engine tables and entity tables, without indexes, and its positions; what is there
+    of an interrupted run stays.
+    """
+    own = copy_group(group, copy.id)
+    database = engine(url, own)
+    try:
+        with database.begin() as connection:
+            for schema in schemas(own)[:2]:
+                connection.exec_driver_sql(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
+            upgrade_engine(connection, own)
+            driver = connection.connection.driver_connection
+            assert isinstance(driver, psycopg.Connection)
+            with driver.cursor() as cursor:
+                for table in (t for entity in projections.entities for t in entity_tables(entity)):
+                    if cursor.execute("SELECT to_regclass(%s)", (f'"{schemas(own)[1]}".{table.name}',)).fetchone() == (
+                        None,
+                    ):
+                        cursor.execute(table_ddl(table, schemas(own)[1]))
+                for statement in _MORE:
+                    cursor.execute(statement)
+                cursor.execute("UPDATE projection_group SET declarations = %s", (declarations_digest(projections),))
+                for note in (_POSITIONS, _REACHES):
+                    cursor.executemany(note, [(*place, at) for place, at in starts.items()])
+    finally:
+        database.dispose()
+
+
+def index_entities(url: str, group: str, projections: Projections, copy: Copy) -> None:
+    """Give the copy's entity tables the indexes that key queries need."""
+    own = copy_group(group, copy.id)
+    database = engine(url, own)
+    try:
+        for entity in projections.entities:
+            with database.begin() as connection:
+                bring_along(connection, schemas(own)[1], entity)
+                for table in entity_tables(entity):
+                    connection.exec_driver_sql(f'ANALYZE "{schemas(own)[1]}".{table.name}')
+    finally:
+        database.dispose()
+
+
+def drop(cursor: Cursor, group: str, order: Sequence[str], copy: Copy) -> list[str]:
+    """Drop a copy with all that is its, views last read first (`order`: relations in dependency order)."""
+    own = {name: g for name, g in copy.generations.items() if copy.state != "kept"}
+    dropped = [generations.drop(cursor, name, own[name]) for name in reversed(order) if name in own]
+    for schema in schemas(copy_group(group, copy.id))[:2]:
+        cursor.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))
+    cursor.execute("DELETE FROM copies WHERE id = %s", (copy.id,))
+    return dropped
+
+
+def refuse_name(name: str) -> None:
+    """Raise PrejoinError for what cannot name a snapshot."""
+    if not NAME.fullmatch(name):
+        raise PrejoinError(f"{name!r} cannot name a snapshot: letters, digits, _ . -, at most 63, the first no sign")

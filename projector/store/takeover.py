@@ -1,0 +1,126 @@
+"""What becomes of a whole copy: it takes the place of the group's entities and views, or is kept as a snapshot.
+
+Each function is called in a transaction that holds the group's lock.
+"""
+
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from projector.declare.projections import Projections
+from projector.store import generations, outbox
+from projector.store.copies import Copy
+from projector.store.names import copy_group, generation_name, schemas
+from projector.store.roles import let_the_same_read
+
+Cursor = psycopg.Cursor[Any]
+
+_PLACE = 'topic, partition, "offset", record_time'
+_SETTLED = f"""
+SELECT theirs.id, ours.state FROM {{copy}}.dead_letters AS theirs JOIN dead_letters AS ours USING ({_PLACE})
+WHERE theirs.state = 'open' AND ours.state IN ('replayed', 'purged') ORDER BY ours.id
+"""
+_LETTER = f"{_PLACE}, key, value, headers, reason, detail, type, entity, aggregate, sequence, state, arrived_at"
+_JOURNAL = 'entity, aggregate, topic, partition, "offset", key, value, headers, record_time'
+# In this order. What the copy's log does not reach back to stays as it is.
+_TAKE_OVER = [
+    # applied this time, or not any more
+    """
+    UPDATE dead_letters AS ours SET state = 'replayed' FROM {copy}.reaches AS r
+    WHERE ours.state = 'open' AND (r.topic, r.partition) = (ours.topic, ours.partition) AND ours."offset" >= r.start
+      AND NOT EXISTS (SELECT FROM {copy}.dead_letters AS theirs
+        WHERE (theirs.topic, theirs.partition, theirs."offset", theirs.record_time)
+          = (ours.topic, ours.partition, ours."offset", ours.record_time))
+    """,
+    """
+    UPDATE dead_letters AS ours SET state = 'open' FROM {copy}.dead_letters AS theirs
+    WHERE ours.state = 'replayed' AND theirs.state = 'open'
+      AND (theirs.topic, theirs.partition, theirs."offset", theirs.record_time)
+        = (ours.topic, ours.partition, ours."offset", ours.record_time)
+    """,
+    f"INSERT INTO dead_letters ({_LETTER}) SELECT {_LETTER} FROM {{copy}}.dead_letters ORDER BY id "
+    "ON CONFLICT DO NOTHING",
+    "DELETE FROM journals",
+    "INSERT INTO journals SELECT entity, aggregate, base, records FROM {copy}.journals",
+    "DELETE FROM journal_records",
+    f"INSERT INTO journal_records ({_JOURNAL}) SELECT {_JOURNAL} FROM {{copy}}.journal_records ORDER BY n",
+    """
+    INSERT INTO positions (topic, partition, next) SELECT topic, partition, next FROM {copy}.positions
+    ON CONFLICT (topic, partition) DO UPDATE SET next = excluded.next
+    """,
+    "INSERT INTO pending (relation, generation, keys, parts) "
+    "SELECT relation, generation, keys, parts FROM {copy}.pending",
+    "UPDATE projection_group SET declarations = (SELECT declarations FROM {copy}.projection_group)",
+    "ALTER SCHEMA {entities} RENAME TO {aside}",
+    "ALTER SCHEMA {copied} RENAME TO {entities}",
+    "ALTER SCHEMA {aside} RENAME TO {copied}",
+]
+_MOVE = "DELETE FROM {copy}.outbox WHERE relation = %s RETURNING key"
+_REGISTERED = """
+INSERT INTO rebuilds (relation, generation, phase, runner) VALUES (%s, %s, 'draining', %s)
+ON CONFLICT (relation) DO UPDATE SET generation = excluded.generation
+"""
+_SERVED = "SELECT relation, generation FROM served"
+_NEW = "INSERT INTO served (relation, generation) VALUES (%s, %s)"
+_KEPT = "UPDATE copies SET state = 'kept', phase = 'done' WHERE id = %s"
+_SNAPSHOT = """
+UPDATE copies SET state = 'snapshot', phase = 'done', positions = (
+  SELECT coalesce(jsonb_object_agg(topic || '/' || partition, next - 1), '{{}}') FROM {copy}.positions WHERE next > 0)
+WHERE id = %s
+"""
+_ITS = "UPDATE generations SET state = 'snapshot' WHERE relation = %s AND generation = %s"
+
+
+def settled(connection: psycopg.Connection[Any], copy: str) -> list[tuple[int, str]]:
+    """Open dead letters of a copy that the group has replayed or purged: their ids in the copy, and which of both."""
+    return connection.execute(sql.SQL(_SETTLED).format(copy=sql.Identifier(copy))).fetchall()
+
+
+def move_outbox(cursor: Cursor, copy: str, relation: str) -> int:
+    """Let the indexer see what the copy has changed of a relation; returns how many rows."""
+    keys = [key for (key,) in cursor.execute(sql.SQL(_MOVE).format(copy=sql.Identifier(copy)), (relation,))]
+    outbox.put(cursor, {relation: keys})
+    return len(keys)
+
+
+def take_over(cursor: Cursor, group: str, projections: Projections, copy: Copy) -> None:
+    """Put the copy in the place of the group's entities and views, positions, journals and dead letters.
+
+    The group's entities so far are then in the copy's schema, its views so far are kept as after any rebuild.
+    """
+    own = copy_group(group, copy.id)
+    names = {
+        "copy": own,
+        "entities": schemas(group)[1],
+        "copied": schemas(own)[1],
+        "aside": f"{schemas(own)[1]}$",
+    }
+    for view in projections.searched:
+        move_outbox(cursor, own, view.name)
+    for statement in _TAKE_OVER:
+        cursor.execute(sql.SQL(statement).format(**{name: sql.Identifier(value) for name, value in names.items()}))
+    served = dict(cursor.execute(_SERVED).fetchall())
+    for name, generation in copy.generations.items():
+        if name not in served:
+            cursor.execute(_NEW, (name, generation))
+        cursor.execute(_REGISTERED, (name, generation, generations.this_process()))
+    generations.switch(
+        cursor, served | {n: g for n, g in copy.generations.items() if n not in served}, copy.generations
+    )
+    cursor.execute(_KEPT, (copy.id,))
+
+
+def keep_snapshot(cursor: Cursor, group: str, projections: Projections, copy: Copy) -> None:
+    """Keep the copy as a snapshot, for those who may read what is served. Dead letters are no part of it."""
+    own = copy_group(group, copy.id)
+    served = dict(cursor.execute(_SERVED).fetchall())
+    for relation in projections.served:
+        name, generation = relation.name, copy.generations[relation.name]
+        if name in served:
+            let_the_same_read(cursor, generation_name(name, served[name]), generation_name(name, generation))
+    for name, generation in copy.generations.items():
+        cursor.execute(_ITS, (name, generation))
+    own_schema = sql.Identifier(own)
+    cursor.execute(sql.SQL("TRUNCATE {0}.dead_letters, {0}.journals, {0}.journal_records, {0}.past").format(own_schema))
+    cursor.execute(sql.SQL(_SNAPSHOT).format(copy=own_schema), (copy.id,))
