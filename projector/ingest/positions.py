@@ -34,7 +34,7 @@ class Loss(NamedTuple):
         return self.last - self.first + 1
 
     def __str__(self) -> str:
-        return f"{_name(self.partition)}: offsets {self.first} to {self.last} ({self.offsets:,})"
+        return f"{name_of(self.partition)}: offsets {self.first} to {self.last} ({self.offsets:,})"
 
 
 def replaced(stored: Mapping[TopicPartition, Stored], topics: Mapping[str, Topic]) -> list[str]:
@@ -94,7 +94,9 @@ def check_starts(positions: Mapping[TopicPartition, int], starts: Mapping[TopicP
 def check_ends(positions: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> None:
     """Compare; raises EventsGone where a partition ends before its position."""
     if found := cut(positions, ends):
-        told = (f"{_name(tp)}: applied up to offset {positions[tp] - 1}, but Kafka ends at {ends[tp]}" for tp in found)
+        told = (
+            f"{name_of(tp)}: applied up to offset {positions[tp] - 1}, but Kafka ends at {ends[tp]}" for tp in found
+        )
         raise EventsGone(
             f"{', '.join(told)}: its log was cut, or the topic made again; "
             f"to read it from its beginning, on top of what was folded: {REMEDY}"
@@ -105,5 +107,6 @@ def _all(losses: Iterable[Loss]) -> str:
     return ", ".join(map(str, losses))
 
 
-def _name(partition: TopicPartition) -> str:
+def name_of(partition: TopicPartition) -> str:
+    """`topic/partition`."""
     return f"{partition.topic}/{partition.partition}"
