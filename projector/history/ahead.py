@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from queue import SimpleQueue
 
 from projector.apply.batch import Chunk
+from projector.history.log import record_bytes
 
 RECORD_BYTES = 500  # of Python's objects around a record's own bytes
 
@@ -79,5 +80,4 @@ def _run(loop: asyncio.AbstractEventLoop, task: "asyncio.Task[None]", waiting: "
 
 
 def _bytes(chunk: Chunk) -> int:
-    size = sum(len(r.key or b"") + len(r.value or b"") + RECORD_BYTES for r in chunk.records)
-    return size + sum(len(value or b"") for r in chunk.records for _, value in r.headers)
+    return sum(record_bytes(record) + RECORD_BYTES for record in chunk.records)

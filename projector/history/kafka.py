@@ -17,7 +17,7 @@ from projector.apply.batch import Chunk, TopicPartition
 from projector.history.ahead import read_ahead
 from projector.ingest.broker import PASSING, SECONDS_BETWEEN_TRIES, Broker, KafkaUnreachable, partitions_of, quiet
 from projector.ingest.plain import plain
-from projector.ingest.positions import EventsGone, TopicReplaced, cut, gone, name_of
+from projector.ingest.positions import EventsGone, TopicReplaced, cut, gone, name_of, other_ids
 
 SECONDS_TO_ASK = 15.0  # again and again, while a leader moves or a broker starts
 SECONDS_TO_LOOK = 5.0  # without a record, until topics and offsets are looked at
@@ -188,7 +188,7 @@ async def _check(
     """The topics' ids. Raises TopicReplaced where they are not `ids`, EventsGone where what is left is not there."""
     topics = await broker.topics(names)
     now = {name: topic.id for name, topic in topics.items()}
-    if others := sorted(name for name, one in (ids or {}).items() if now.get(name, one) != one):
+    if others := other_ids(ids or {}, now):
         raise TopicReplaced(f"{', '.join(others)}: deleted and made again while it was read; begin anew")
     missing = [tp for tp in left if tp.topic not in topics or tp.partition not in topics[tp.topic].leaders]
     if missing:

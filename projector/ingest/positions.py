@@ -39,14 +39,15 @@ class Loss(NamedTuple):
 
 def replaced(stored: Mapping[TopicPartition, Stored], topics: Mapping[str, Topic]) -> list[str]:
     """The topics whose id is not the one that their positions were stored with."""
+    names = {name: topic.id for name, topic in topics.items()}
+    return sorted({tp.topic for tp, at in stored.items() if other_ids({tp.topic: at.topic_id}, names)})
+
+
+def other_ids(before: Mapping[str, str | None], now: Mapping[str, str]) -> list[str]:
+    """The topics that have another id now; where one is not known, that proves nothing."""
+    unknown = (None, "", _NO_ID)
     return sorted(
-        {
-            tp.topic
-            for tp, position in stored.items()
-            if tp.topic in topics
-            and position.topic_id not in (None, _NO_ID, topics[tp.topic].id)
-            and topics[tp.topic].id != _NO_ID
-        }
+        topic for topic, one in before.items() if one not in unknown and now.get(topic, one) not in (one, *unknown)
     )
 
 
