@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Protocol
 
-from projector.apply.batch import Chunk, TopicPartition
+from projector.apply.batch import Chunk, Record, TopicPartition
 
 
 class History(Protocol):
@@ -30,3 +30,9 @@ class History(Protocol):
 
         Raises EventsGone where records between are not there any more, TopicReplaced, and Unreachable.
         """
+
+
+def record_bytes(record: Record) -> int:
+    """The bytes of a record's key, value and headers."""
+    headers = sum(len(name) + len(value or b"") for name, value in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers

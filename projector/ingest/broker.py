@@ -61,7 +61,7 @@ class Broker:
             request_timeout_ms=int(SECONDS_TO_ANSWER * 1000),
         )
         try:
-            with _quiet("aiokafka"):
+            with quiet("aiokafka"):
                 async with asyncio.timeout(SECONDS_TO_CONNECT):
                     await self._bootstrap()
         except TimeoutError:
@@ -99,11 +99,11 @@ class Broker:
 
     async def ends(self, topics: Mapping[str, Topic]) -> dict[TopicPartition, int]:
         """Ask for the end of each partition, for one who reads what is committed. Raises what is in PASSING."""
-        return await self._offsets(topics, _partitions(topics), LATEST)
+        return await self._offsets(topics, partitions_of(topics), LATEST)
 
     async def held(self, topics: Mapping[str, Topic]) -> dict[TopicPartition, int]:
         """Ask for the end of each partition with all that is behind an open transaction. Raises what is in PASSING."""
-        return await self._offsets(topics, _partitions(topics), LATEST, READ_UNCOMMITTED)
+        return await self._offsets(topics, partitions_of(topics), LATEST, READ_UNCOMMITTED)
 
     async def starts(
         self, topics: Mapping[str, Topic], partitions: Iterable[TopicPartition]
@@ -131,7 +131,8 @@ class Broker:
         return dict(_read_offsets(answers))
 
 
-def _partitions(topics: Mapping[str, Topic]) -> list[TopicPartition]:
+def partitions_of(topics: Mapping[str, Topic]) -> list[TopicPartition]:
+    """All partitions of the topics."""
     return [TopicPartition(topic.name, partition) for topic in topics.values() for partition in topic.leaders]
 
 
@@ -147,7 +148,7 @@ def _read_offsets(answers: Iterable[Any]) -> Iterator[tuple[TopicPartition, int]
 
 
 @contextmanager
-def _quiet(name: str) -> Iterator[None]:
+def quiet(name: str) -> Iterator[None]:
     """Hold a library's own error lines back: what it fails at is told in one line of ours."""
     logger = logging.getLogger(name)
     before = logger.level

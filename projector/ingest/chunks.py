@@ -10,10 +10,9 @@ import asyncio
 import itertools
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import replace
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as AiokafkaPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
@@ -22,6 +21,7 @@ from faust.types.tuples import ConsumerMessage
 
 from projector.apply.batch import Chunk, TopicPartition
 from projector.errors import PrejoinError
+from projector.ingest.plain import plain
 from projector.logs import logger
 
 log = logger(__name__)
@@ -145,7 +145,7 @@ class ChunkThread(AIOKafkaConsumerThread):
             start = self._next[partition]
             if state is None or not state.has_valid_position or state.position == start.offset:
                 continue
-            found = [_plain(record) if record.headers else record for record in records.get(partition, ())]
+            found = [plain(record) if record.headers else record for record in records.get(partition, ())]
             size = sum(record.serialized_value_size for record in found)  # -1 for a null one
             chunk = Chunk(partition, start.stored, state.position, found)
             chunks[partition] = [Fetched(chunk, seek, size)]
@@ -258,10 +258,3 @@ class ChunkTransport(Transport):
     """aiokafka, with the consumer above."""
 
     Consumer = ChunkConsumer
-
-
-def _plain(record: Any) -> ConsumerRecord[Any, Any]:
-    """Take a record of aiokafka as it is, which is what the applier takes; but Kafka lets header values be null."""
-    if any(value is None for _, value in record.headers):
-        return replace(record, headers=tuple((name, value or b"") for name, value in record.headers))
-    return cast(ConsumerRecord[Any, Any], record)

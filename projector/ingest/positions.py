@@ -34,19 +34,20 @@ class Loss(NamedTuple):
         return self.last - self.first + 1
 
     def __str__(self) -> str:
-        return f"{_name(self.partition)}: offsets {self.first} to {self.last} ({self.offsets:,})"
+        return f"{name_of(self.partition)}: offsets {self.first} to {self.last} ({self.offsets:,})"
 
 
 def replaced(stored: Mapping[TopicPartition, Stored], topics: Mapping[str, Topic]) -> list[str]:
     """The topics whose id is not the one that their positions were stored with."""
+    names = {name: topic.id for name, topic in topics.items()}
+    return sorted({tp.topic for tp, at in stored.items() if other_ids({tp.topic: at.topic_id}, names)})
+
+
+def other_ids(before: Mapping[str, str | None], now: Mapping[str, str]) -> list[str]:
+    """The topics that have another id now; where one is not known, that proves nothing."""
+    unknown = (None, "", _NO_ID)
     return sorted(
-        {
-            tp.topic
-            for tp, position in stored.items()
-            if tp.topic in topics
-            and position.topic_id not in (None, _NO_ID, topics[tp.topic].id)
-            and topics[tp.topic].id != _NO_ID
-        }
+        topic for topic, one in before.items() if one not in unknown and now.get(topic, one) not in (one, *unknown)
     )
 
 
@@ -94,7 +95,9 @@ def check_starts(positions: Mapping[TopicPartition, int], starts: Mapping[TopicP
 def check_ends(positions: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> None:
     """Compare; raises EventsGone where a partition ends before its position."""
     if found := cut(positions, ends):
-        told = (f"{_name(tp)}: applied up to offset {positions[tp] - 1}, but Kafka ends at {ends[tp]}" for tp in found)
+        told = (
+            f"{name_of(tp)}: applied up to offset {positions[tp] - 1}, but Kafka ends at {ends[tp]}" for tp in found
+        )
         raise EventsGone(
             f"{', '.join(told)}: its log was cut, or the topic made again; "
             f"to read it from its beginning, on top of what was folded: {REMEDY}"
@@ -105,5 +108,6 @@ def _all(losses: Iterable[Loss]) -> str:
     return ", ".join(map(str, losses))
 
 
-def _name(partition: TopicPartition) -> str:
+def name_of(partition: TopicPartition) -> str:
+    """`topic/partition`."""
     return f"{partition.topic}/{partition.partition}"
