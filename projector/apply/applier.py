@@ -13,7 +13,7 @@ from projector.apply.clock import Clock
 from projector.apply.entities import EntityStore
 from projector.apply.fold import Aggregates, MostlyBad, broken_state, fold_all
 from projector.apply.incoming import Decoded, Decoder, Incoming, Work, cut, middle
-from projector.apply.letters import journals
+from projector.apply.letters import Letters, journals
 from projector.apply.plan import Plan
 from projector.apply.statistics import Statistics
 from projector.apply.window import Window
@@ -89,10 +89,7 @@ class Applier:
             clock.lap("load")
             letters, window = fold_all(incoming, aggregates, self._window, self._limit, outcome)
             clock.lap("fold")
-            with cursor.connection.pipeline():  # rows of one entity are made while Postgres writes those of another
-                for name, store in self._stores.items():
-                    outcome.rows[name] = store.save(cursor, (a for a in aggregates.values() if a.entity.name == name))
-                letters.save(cursor)
+            self._save(cursor, aggregates, letters, outcome)
             clock.lap("entities")
             for change in plan.refresh(cursor, aggregates.values()):
                 outcome.rows[change.relation.name] = len(change.upserted) + len(change.deleted)
@@ -159,6 +156,12 @@ class Applier:
             for key, journal in journals(cursor, store.entity, wanted).items() if any_journal else ():
                 found[name, key].journal = journal
         return found
+
+    def _save(self, cursor: psycopg.Cursor[Any], aggregates: Aggregates, letters: Letters, outcome: Outcome) -> None:
+        with cursor.connection.pipeline():  # rows of one entity are made while Postgres writes those of another
+            for name, store in self._stores.items():
+                outcome.rows[name] = store.save(cursor, (a for a in aggregates.values() if a.entity.name == name))
+            letters.save(cursor)
 
     def _apply(self, work: Work, clock: Clock) -> Outcome:
         """Commit; where Postgres refuses the data of one record, find it by halves and make it a dead letter.

@@ -5,16 +5,21 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
+import msgspec
 import psycopg
 
 from projector.apply.aggregates import Aggregate
 from projector.apply.applier import Applier
-from projector.apply.batch import TopicPartition
+from projector.apply.batch import Outcome, TopicPartition
 from projector.apply.change import Change
+from projector.apply.entities import child_rows
+from projector.apply.fold import Aggregates
 from projector.apply.incoming import Incoming
-from projector.apply.letters import record_time
+from projector.apply.letters import Letters, record_time
 from projector.apply.plan import Plan
+from projector.declare.entity import META, Entity
 from projector.declare.projections import Projections
+from projector.declare.sql import quoted
 
 # Whoever loads these partitions too waits, and finds its chunks refused.
 _MINE = """
@@ -62,6 +67,14 @@ class Loading(Applier):
         self._limit, self._until, self._given_up = None, until, given_up or {}
         self._mine = {"topics": [tp.topic for tp in partitions], "partitions": [tp.partition for tp in partitions]}
 
+    def _save(self, cursor: psycopg.Cursor[Any], aggregates: Aggregates, letters: Letters, outcome: Outcome) -> None:
+        for name, store in self._stores.items():
+            touched = [a for a in aggregates.values() if a.entity.name == name and a.touched and a.state is not None]
+            new = [aggregate for aggregate in touched if aggregate.before is None]
+            _copy(cursor, store.entity, new)
+            outcome.rows[name] = len(new) + store.save(cursor, (a for a in touched if a.before is not None))
+        letters.save(cursor)
+
     @contextmanager
     def transaction(self) -> Iterator[tuple[psycopg.Cursor[Any], Plan, bool]]:
         """BEGIN; its own positions locked. What is lost in a crash of Postgres is lost with them."""
@@ -94,3 +107,27 @@ class Loading(Applier):
         if passed:
             cursor.executemany(_PASSED, sorted(passed))
         return admitted
+
+
+def _copy(cursor: psycopg.Cursor[Any], entity: Entity[Any], new: list[Aggregate]) -> None:
+    """Write aggregates that are not there yet, by COPY: half of what an upsert takes."""
+    if not new:
+        return
+    with cursor.copy(_copying(entity.table.name, [*entity.fields, *META])) as rows:
+        for a in new:
+            values = (getattr(a.state, field) for field in entity.fields)
+            meta = (a.version, a.gaps or None, a.recent, a.updated_at)
+            rows.write_row([_plain(value) for value in (*values, *meta)])
+    for child in entity.children:
+        with cursor.copy(_copying(child.table.name, [c.name for c in child.table.c])) as rows:
+            for a in new:
+                for row in child_rows(a.state, child):
+                    rows.write_row([a.key, *map(_plain, msgspec.structs.astuple(row))])
+
+
+def _copying(table: str, columns: list[str]) -> str:
+    return f"COPY {quoted(table)} ({', '.join(map(quoted, columns))}) FROM STDIN"
+
+
+def _plain(value: Any) -> Any:
+    return msgspec.json.encode(value).decode() if isinstance(value, dict | list) else value

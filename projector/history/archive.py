@@ -22,9 +22,7 @@ class Archive:
 
     def __init__(self, directory: Path, topics: Collection[str]) -> None:
         if not directory.is_dir():
-            raise NoArchive(
-                f"{directory}: no such folder; `prejoin archive --to {directory}` makes and fills one"
-            )
+            raise NoArchive(f"{directory}: no such folder; `prejoin archive --to {directory}` makes and fills one")
         self._directory, self._topics = directory, topics
 
     def topic_ids(self) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """The worker process: what it is made of, how it starts, why it leaves, and that it leaves in time."""
 
 import asyncio
-import gc
 import logging
 import os
 import secrets
@@ -22,6 +21,7 @@ from projector import logs
 from projector.apply.applier import Applier
 from projector.apply.batch import Chunk, TopicPartition
 from projector.apply.incoming import Decoded
+from projector.apply.memory import tame_garbage_collection
 from projector.declare.projections import Projections, load
 from projector.errors import NotMigrated, OutOfDate, Passing, PrejoinError
 from projector.ingest import broker as kafka
@@ -48,7 +48,6 @@ SECONDS_FOR_BATCH, SECONDS_FOR_ROW, SECONDS_FOR_FAUST, SECONDS_TO_LEAVE = 4.0, 1
 SECONDS_TO_LEAVE_STUCK = 5.0
 SECONDS_TO_JOIN = 60.0  # a killed member before this one holds it up for the session timeout
 SECONDS_BETWEEN_LOOKS = 0.5
-OBJECTS_BETWEEN_COLLECTIONS = 100_000
 SECONDS_BETWEEN_HOUSEKEEPING = 3600.0
 
 
@@ -81,17 +80,10 @@ def run(settings: Settings, accept_loss: bool = False, tell: Tell = lambda _: No
         settings.writer_url, settings.group, projections, settings.unknown_events, settings.dead_letter_limit
     )
     worker = Worker(settings, projections.topics, brokers, applier, tell)
-    _tame_garbage_collection()
+    tame_garbage_collection()
     asyncio.run(worker.run(accept_loss))
     if worker.interrupted:
         raise KeyboardInterrupt  # stopped as cleanly, but a shell script shall see that it was Ctrl-C
-
-
-def _tame_garbage_collection() -> None:
-    """Half of the time of decoding is the collector's otherwise: a batch's objects live long and refer to no cycles."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
 
 
 def check_migrated(settings: Settings, projections: Projections) -> None:

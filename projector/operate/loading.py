@@ -17,6 +17,7 @@ import psycopg
 from projector.apply.batch import TopicPartition
 from projector.apply.incoming import Decoded
 from projector.apply.loading import Loading, Place
+from projector.apply.memory import tame_garbage_collection
 from projector.declare.projections import load
 from projector.errors import PrejoinError
 from projector.history.log import History
@@ -107,6 +108,7 @@ def _run(share: Share, told: Connection) -> None:
     """A process: ends when it is done, when who started it ends, and with what it raised in the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C hears who started it
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    tame_garbage_collection()
     try:
         _load(share)
     except Exception as error:  # noqa: BLE001 - the process's boundary

@@ -2,18 +2,17 @@
 
 import random
 from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 
 import pytest
 
 from projector.apply.batch import TopicPartition
-from projector.errors import OutOfDate, PrejoinError
+from projector.errors import PrejoinError
 from projector.operate.copying import Copying, CopyStep
 from projector.operate.replay import NotReplayed, Replayer
 from projector.store.names import copy_group
 from tests.history import Past
-from tests.model import Model, Record
+from tests.model import Model
 from tests.model.histories import random_stream
 from tests.world import World, world
 
@@ -167,7 +166,7 @@ def test_a_second_run_is_refused_and_one_given_up_leaves_nothing(shop: World) ->
 
     def second(step: CopyStep) -> None:
         if step.phase == "building" and step.done == 2:
-            with pytest.raises(PrejoinError, match="is being rebuilt already, by .* since"):
+            with pytest.raises(PrejoinError, match=r"is being rebuilt already, by .* since"):
                 from_events(shop, Past(records)).run()
             raise Interrupted
 
