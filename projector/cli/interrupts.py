@@ -1,8 +1,9 @@
-"""Asynchronous work that Ctrl-C and SIGTERM end tidily."""
+"""Work that Ctrl-C and SIGTERM end tidily."""
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -46,3 +47,37 @@ def run(work: Coroutine[Any, Any, _Result]) -> _Result:
     if interrupted:
         raise KeyboardInterrupt
     return result
+
+
+class Stop:
+    """Ctrl-C and SIGTERM end work only where it waits: what it is in the middle of is finished first."""
+
+    def __init__(self) -> None:
+        self.told: int | None = None
+        self._waiting = False
+
+    @contextmanager
+    def minded(self) -> Iterator[None]:
+        """Take note of the signals, of both, from here on."""
+        before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self.told = number
+        if self._waiting:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Raises KeyboardInterrupt, at once, whether the signal came before or comes in here."""
+        self._waiting = True
+        try:
+            if self.told is not None:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self._waiting = False

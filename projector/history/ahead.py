@@ -3,11 +3,11 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
 from queue import SimpleQueue
 
 from projector.apply.batch import Chunk
-from projector.history.log import record_bytes
+from projector.history.log import Chunks, record_bytes
 
 RECORD_BYTES = 500  # of Python's objects around a record's own bytes
 
@@ -29,7 +29,7 @@ class _Room:
         self._taken.set()
 
 
-def read_ahead(source: AsyncGenerator[Chunk, None], limit: int) -> Iterator[Chunk]:
+def read_ahead(source: AsyncGenerator[Chunk, None], limit: int) -> Chunks:
     """Run `source` in a thread, at most `limit` bytes ahead, passed by one chunk. What it raises is raised here.
 
     Closing the iterator cancels `source`, and waits for its end.

@@ -7,6 +7,7 @@ from pathlib import Path
 from projector.apply.batch import Chunk, TopicPartition
 from projector.errors import PrejoinError
 from projector.history.files import ArchiveFile, chunks_of, files_of, topic_id
+from projector.history.log import Chunks
 from projector.ingest.positions import EventsGone, Loss, name_of
 
 
@@ -45,7 +46,7 @@ class Archive:
         files = sorted(self._files().items())
         return [Loss(tp, file.start, file.next - 1) for tp, held in files for file in held if file.is_lost]
 
-    def read(self, positions: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> Iterator[Chunk]:
+    def read(self, positions: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> Chunks:
         """See `History`: chunks are row groups. What was lost is passed over, in a chunk without records."""
         files = self._files()
         turns = deque(

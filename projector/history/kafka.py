@@ -3,7 +3,7 @@
 import asyncio
 import time
 from bisect import bisect_left
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -15,6 +15,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 
 from projector.apply.batch import Chunk, TopicPartition
 from projector.history.ahead import read_ahead
+from projector.history.log import Chunks
 from projector.ingest.broker import PASSING, SECONDS_BETWEEN_TRIES, Broker, KafkaUnreachable, partitions_of, quiet
 from projector.ingest.plain import plain
 from projector.ingest.positions import EventsGone, TopicReplaced, cut, gone, name_of, other_ids
@@ -65,7 +66,7 @@ class KafkaHistory:
 
         return asyncio.run(self._ask(ends))
 
-    def read(self, positions: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> Iterator[Chunk]:
+    def read(self, positions: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> Chunks:
         """See `History`. A thread of its own fetches ahead; Kafka may be away for a minute."""
         left = {tp: (position, ends[tp]) for tp, position in positions.items() if position < ends[tp]}
         if left:

@@ -1,9 +1,11 @@
 """What a bounded log of the topics gives, wherever it lies."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from typing import Protocol
 
 from projector.apply.batch import Chunk, Record, TopicPartition
+
+Chunks = Generator[Chunk, None, None]
 
 
 class History(Protocol):
@@ -21,7 +23,7 @@ class History(Protocol):
     def ends(self) -> dict[TopicPartition, int]:
         """The offset that each partition ends before, for one who reads what is committed."""
 
-    def read(self, positions: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> Iterator[Chunk]:
+    def read(self, positions: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> Chunks:
         """Read each partition named in `positions` from there up to its end in `ends`, exactly; committed records only.
 
         Chunks of one partition join: each starts where the one before ended, the last ends at the partition's end.

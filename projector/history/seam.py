@@ -1,9 +1,9 @@
 """The past from the archive as far as that goes, and from Kafka for the rest."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
-from projector.apply.batch import Chunk, TopicPartition
-from projector.history.log import History
+from projector.apply.batch import TopicPartition
+from projector.history.log import Chunks, History
 from projector.ingest.positions import EventsGone, Loss, TopicReplaced, cut, name_of, other_ids
 
 
@@ -39,7 +39,7 @@ class ArchiveFirst:
             raise EventsGone(f"archived is {', '.join(told)}: its log was cut, or the topic made again")
         return {**archived, **kept}
 
-    def read(self, positions: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> Iterator[Chunk]:
+    def read(self, positions: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> Chunks:
         """See `History`: first what is archived, with what an archiver adds meanwhile; then what is in Kafka alone."""
         self.topic_ids()
         left = {tp: position for tp, position in positions.items() if position < ends[tp]}

@@ -18,12 +18,12 @@ _HEADERS = ["headers.list.element.name", "headers.list.element.value"]
 class Writing:
     """What a partition has from `start` on. The file appears, whole, with `finish`; until then there is none."""
 
-    def __init__(self, folder: Path, start: int, topic_id: str, since: float) -> None:
+    def __init__(self, folder: Path, start: int, topic_id: str, since: float, group_bytes: int = GROUP_BYTES) -> None:
         make_folder(folder)
         self.start = self.next = start
         self.since = since  # of any clock that only grows
         self.records = 0
-        self._folder = folder
+        self._folder, self._group_bytes = folder, group_bytes
         self._waiting: list[Record] = []
         self._waiting_bytes = 0
         path = folder / UNFINISHED
@@ -52,7 +52,7 @@ class Writing:
         for record in chunk.records:
             self._waiting.append(record)
             self._waiting_bytes += record_bytes(record)
-            if self._waiting_bytes >= GROUP_BYTES:
+            if self._waiting_bytes >= self._group_bytes:
                 self._write()
 
     def _write(self) -> None:
@@ -74,7 +74,9 @@ class Writing:
 
     def discard(self) -> None:
         """Leave nothing behind."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # there may be no room for what it still writes
+            self._parquet.close()
+            self._file.close()
         (self._folder / UNFINISHED).unlink(missing_ok=True)
 
 
