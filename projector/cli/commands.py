@@ -17,6 +17,7 @@ MODULES = [
     "projector.cli.data",
     "projector.cli.operate",
     "projector.cli.rebuild",
+    "projector.cli.snapshots",
     "projector.cli.archive",
     "projector.cli.deadletters",
     "projector.cli.serve",

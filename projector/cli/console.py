@@ -51,6 +51,17 @@ def _plain(value: object) -> str:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
+def say_dropped(tables: list[str], nothing: str, as_json: bool) -> None:
+    """What was dropped, or that there was nothing."""
+    if as_json:
+        emit_json({"dropped": tables})
+    else:
+        for table in tables:
+            report(f"dropped {table}")
+        if not tables:
+            report(nothing)
+
+
 @contextmanager
 def progress(label: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
     """Show how far a long job is; yields `advance(count)`.

@@ -1,16 +1,19 @@
 """`prejoin rebuild`: views, or their search indexes alone, built anew beside those that are served."""
 
+import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from projector.cli.console import emit_json, note, progress, report
+from projector.cli.console import emit_json, note, progress, report, say_dropped
+from projector.cli.copying import Wish, copy
 from projector.cli.interrupts import run
 from projector.cli.operate import All, Json, loaded, named
-from projector.cli.search import Place, quiet
+from projector.cli.search import Place, following, quiet
 from projector.errors import PrejoinError
 
 if TYPE_CHECKING:
@@ -33,6 +36,24 @@ def rebuild(
     search_only: Annotated[
         bool, typer.Option("--search-only", help="A new search index beside the old one, then the switch.")
     ] = False,
+    from_events: Annotated[
+        bool, typer.Option("--from-events", help="All of them from the topics' first events on, entities included.")
+    ] = False,
+    as_of: Annotated[
+        str | None, typer.Option("--as-of", metavar="TIME", help="A snapshot as of then, beside what is served.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="The snapshot's name; by itself its time, as 20260301T000000Z.")
+    ] = None,
+    archive: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Read what `prejoin archive` wrote first, Kafka for the rest.")
+    ] = None,
+    allow_truncated: Annotated[
+        bool, typer.Option("--allow-truncated", help="Build from what is left of a log that lost its beginning.")
+    ] = False,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Processes that load events; by itself one a CPU.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be built, and do nothing.")] = False,
     drop_old: Annotated[bool, typer.Option("--drop-old", help="Do not keep the copy that was served before.")] = False,
     abort: Annotated[bool, typer.Option("--abort", help="Give up what an interrupted rebuild has left.")] = False,
@@ -43,11 +64,23 @@ def rebuild(
 
     Readers see the copy before until the switch, with its search index. An interrupted rebuild goes on when the command
     is given again. Views that read each other are built together. The copy before is kept until the next rebuild.
+
+    With --from-events entities are folded anew, too, and all views made of them. With --as-of that copy has of each
+    aggregate the events up to the first with a later time, and is kept as a snapshot: `?snapshot=NAME` in the API.
     """
     settings, projections = loaded()
     chosen = named(projections, views, every, "rebuild")
     quiet()
-    if search_only:
+    if from_events or as_of is not None:
+        if search_only or (from_events and as_of is not None):
+            raise PrejoinError("give one of --from-events, --as-of and --search-only")
+        wish = Wish(as_of, name, archive, allow_truncated, jobs, dry_run, abort, drop_old, yes, as_json)
+        copy(settings, projections, wish)
+    elif name is not None or archive is not None or allow_truncated or jobs is not None:
+        raise PrejoinError(
+            "--name goes with --as-of; --archive, --allow-truncated and --jobs with that or --from-events"
+        )
+    elif search_only:
         if dry_run or drop_old or abort:
             raise PrejoinError("--search-only builds indexes alone: give it without --dry-run, --drop-old and --abort")
         _search_only(settings, projections, projections.searched if every else chosen, as_json)
@@ -71,7 +104,7 @@ def _rebuild(
     at = Place(settings.writer_url, urls, settings.group, projections)
     with closing(Rebuild(at.url, at.group, projections, chosen, settings.word_indexes)) as made:
         if abort:
-            _say_dropped(made.abort(), "nothing was being built", as_json)
+            say_dropped(made.abort(), "nothing was being built", as_json)
             return
         plan = made.plan()
         if dry_run:
@@ -79,7 +112,7 @@ def _rebuild(
             return
         _ask(plan, yes)
         with _showing(plan, as_json) as tell:
-            built = made.run(tell, _following(at) if urls else None)
+            built = made.run(tell, following(at) if urls else None)
         dropped = made.drop_old() if drop_old else []
     if as_json:
         emit_json({"views": [{"view": name, "generation": g} for name, g in built.items()], "dropped": dropped})
@@ -112,21 +145,11 @@ def _say_plan(plan: "Planned", as_json: bool) -> None:
         report("an interrupted rebuild goes on")
 
 
-def _say_dropped(tables: list[str], nothing: str, as_json: bool) -> None:
-    if as_json:
-        emit_json({"dropped": tables})
-    else:
-        for table in tables:
-            report(f"dropped {table}")
-        if not tables:
-            report(nothing)
-
-
 @contextmanager
 def _showing(plan: "Planned", as_json: bool) -> "Iterator[Callable[[Step], None]]":
-    """How far it is: JSON lines on stdout, or rows on stderr with a line for each phase of each view."""
+    """How far it is, on stderr: lines of JSON, or rows with a line for each phase of each view."""
     if as_json:
-        yield lambda step: emit_json(step._asdict())
+        yield lambda step: note(json.dumps(step._asdict()))
         return
     before, told = dict[str, int](), None
     with progress("rows built", sum(row.rows for row in plan.rows)) as advance:
@@ -140,27 +163,6 @@ def _showing(plan: "Planned", as_json: bool) -> "Iterator[Callable[[Step], None]
                 note(f"{step.phase} {step.view}".strip())
 
         yield tell
-
-
-def _following(at: Place) -> "Callable[[View, int], None]":
-    """Has a generation that is being built indexed before the switch."""
-    from projector.search.keeping import SearchUnreachable, keeping
-    from projector.search.rebuild import follow
-
-    async def have_followed(view: "View", generation: int) -> bool:
-        async with keeping(*at, view) as kept:
-            return await follow(kept, generation)
-
-    def search(view: "View", generation: int) -> None:
-        try:
-            whole = run(have_followed(view, generation))
-        except SearchUnreachable as error:
-            note(str(error))
-            whole = False
-        if not whole:
-            note(f"{view.name}: its new search index is not whole: Postgres answers searches until an indexer made it")
-
-    return search
 
 
 def _search_only(settings: "Settings", projections: "Projections", chosen: "Sequence[Relation]", as_json: bool) -> None:

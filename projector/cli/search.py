@@ -1,10 +1,10 @@
 """What commands do with search indexes."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from projector.cli.console import progress
+from projector.cli.console import note, progress
 from projector.cli.interrupts import run
 
 if TYPE_CHECKING:
@@ -44,3 +44,24 @@ def quiet() -> None:
 
     logs.configure("warning")
     logging.getLogger("elastic_transport").setLevel(logging.CRITICAL)
+
+
+def following(at: Place) -> "Callable[[View, int], None]":
+    """Has a generation that is being built indexed before the switch."""
+    from projector.search.keeping import SearchUnreachable, keeping
+    from projector.search.rebuild import follow
+
+    async def have_followed(view: "View", generation: int) -> bool:
+        async with keeping(*at, view) as kept:
+            return await follow(kept, generation)
+
+    def search(view: "View", generation: int) -> None:
+        try:
+            whole = run(have_followed(view, generation))
+        except SearchUnreachable as error:
+            note(str(error))
+            whole = False
+        if not whole:
+            note(f"{view.name}: its new search index is not whole: Postgres answers searches until an indexer made it")
+
+    return search

@@ -23,7 +23,7 @@ from projector.declare.view import Relation, View, unsound_key
 from projector.errors import PrejoinError
 from projector.history.log import History
 from projector.operate.loading import Share, load_log
-from projector.operate.rebuild import Search, alone
+from projector.operate.rebuild import Search, alone, drop_kept
 from projector.operate.replay import NotReplayed, Replayer
 from projector.store import copies, definitions, takeover
 from projector.store.connect import connect
@@ -125,13 +125,12 @@ class Copying:
             return [table for copy in copies.in_state(connection, "building") for table in self._drop(connection, copy)]
 
     def drop_old(self) -> list[str]:
-        """Drop the entities that were the group's before a rebuild from events."""
+        """Drop what was served before, entities included. Returns the tables and schemas dropped."""
         with alone(self._url, self._group, self._names) as connection:
-            return [table for copy in copies.in_state(connection, "kept") for table in self._drop(connection, copy)]
+            return drop_kept(connection, self._group, self._names)
 
     def _drop(self, connection: psycopg.Connection[Any], copy: Copy) -> list[str]:
-        with connection.transaction(), connection.cursor() as cursor:
-            return copies.drop(cursor, self._group, self._names, copy)
+        return copies.drop_unread(connection, self._group, self._names, copy)
 
     def _registered(self) -> Copy:
         """What an interrupted run of the same command has left, or a new copy."""
@@ -144,8 +143,13 @@ class Copying:
                 what = f"the snapshot {left.name}" if left.name else "a rebuild from events"
                 raise PrejoinError(f"{what} is half made: give that command again, or give it up with --abort")
             self._drop(connection, left)  # of another release
-        for old in copies.in_state(connection, "kept"):
-            self._drop(connection, old)
+        if self._name in {copy.name for copy in copies.in_state(connection, "snapshot")} - {None}:
+            raise PrejoinError(
+                f"there is a snapshot {self._name} already: drop it with `prejoin snapshots drop {self._name}`, or "
+                "choose another --name"
+            )
+        if self._until is None:
+            drop_kept(connection, self._group, self._names)
         starts = self._starts()
         with connection.transaction(), connection.cursor() as cursor:
             cursor.execute(LOCK, {"group": self._group})
@@ -281,7 +285,7 @@ class Copying:
         total = sum(end - at.get(tp, 0) for tp, end in left.items())
         batch: list[Decoded] = []
         done = 0
-        with closing(self._history.read({tp: at.get(tp, 0) for tp in left}, left)) as chunks:  # type: ignore[type-var]
+        with closing(self._history.read({tp: at.get(tp, 0) for tp in left}, left)) as chunks:
             for chunk in chunks:
                 start = at.get(chunk.partition) if chunk.start == 0 else chunk.start
                 batch.append(applier.decode_chunk(type(chunk)(chunk.partition, start, chunk.next, chunk.records)))

@@ -95,7 +95,7 @@ def _load(share: Share) -> None:
     with contextlib.closing(share.loading()) as applier:
         at = {tp: next_ for tp, next_ in applier.positions().items() if tp in share.ends}
         batch: list[Decoded] = []
-        with contextlib.closing(share.history.read(at, share.ends)) as chunks:  # type: ignore[type-var]
+        with contextlib.closing(share.history.read(at, share.ends)) as chunks:
             for chunk in chunks:
                 batch.append(applier.decode_chunk(chunk))
                 if sum(len(records) for _, records in batch) >= BATCH:

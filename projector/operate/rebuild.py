@@ -8,7 +8,6 @@ change has marked it.
 What reads each other is rebuilt together: a generation reads generations of its own time.
 """
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -22,13 +21,12 @@ from projector.declare.projections import Projections
 from projector.declare.sql import in_range, quoted, render, substitute, type_name
 from projector.declare.view import Relation, View, unsound_key
 from projector.errors import NotMigrated, PrejoinError
-from projector.store import definitions, generations
+from projector.store import copies, definitions, generations
 from projector.store.connect import connect
 from projector.store.locks import REBUILD_LOCK
 from projector.store.names import generation_name, generation_table, schemas
 
 RANGE = 50_000  # rows filled in one transaction: what an interruption costs at most
-PATIENCE = 5.0  # seconds of trying to drop what was served before, while it is still read
 FEW = 1_000  # keys that may be left for the switch, which batches wait for
 
 _STAND = "SELECT phase, filled_to, rows, expected FROM rebuilds WHERE relation = %s"
@@ -110,7 +108,7 @@ class Rebuild:
         `search` is given each searched view and its generation being built, and has an index of it made.
         """
         with alone(self._url, self._group, self._names) as connection:
-            self._drop_kept(connection)
+            drop_kept(connection, self._group, self._names)
             self._register()
             for relation in self.relations:
                 self._let_batches_end()
@@ -135,29 +133,11 @@ class Rebuild:
     def drop_old(self) -> list[str]:
         """Drop the generations that were served before. Returns the tables dropped."""
         with alone(self._url, self._group, self._names) as connection:
-            return self._drop_kept(connection)
+            return drop_kept(connection, self._group, self._names)
 
     def close(self) -> None:
         """Close its connection."""
         self._applier.close()
-
-    def _drop_kept(self, connection: psycopg.Connection[Any]) -> list[str]:
-        """Not under the group's lock: whoever still reads one of them keeps nobody else waiting.
-
-        Readers that come while it waits would wait behind it: so it tries for a moment at a time.
-        """
-        until = time.monotonic() + PATIENCE
-        while True:
-            try:
-                with connection.transaction(), connection.cursor() as cursor:
-                    cursor.execute("SET LOCAL lock_timeout = '50ms'")
-                    return generations.drop_all(cursor, self._names, "kept")
-            except psycopg.errors.LockNotAvailable:
-                if time.monotonic() > until:
-                    raise PrejoinError(
-                        "a generation that was served before is still being read, by an export perhaps: try again later"
-                    ) from None
-            time.sleep(0.2)
 
     def _register(self) -> None:
         """Find what an interrupted run has left, or begin anew."""
@@ -274,6 +254,17 @@ class Rebuild:
         if plan.built is None or not self._built().items() <= plan.building.items():
             raise PrejoinError("the rebuild was given up meanwhile, by `prejoin migrate` or --abort: begin again")
         return plan.built
+
+
+def drop_kept(connection: psycopg.Connection[Any], group: str, names: Sequence[str]) -> list[str]:
+    """Drop what was served before a rebuild of these relations, and entities that a rebuild from events has replaced.
+
+    Not under the group's lock: whoever still reads one of them keeps nobody else waiting. Returns the tables.
+    """
+    dropped = generations.when_unread(connection, lambda cursor: generations.drop_all(cursor, names, "kept"))
+    for copy in copies.in_state(connection, "kept"):
+        dropped += copies.drop_unread(connection, group, names, copy)
+    return dropped
 
 
 @contextmanager

@@ -145,8 +145,17 @@ def drop(cursor: Cursor, group: str, order: Sequence[str], copy: Copy) -> list[s
     dropped = [generations.drop(cursor, name, own[name]) for name in reversed(order) if name in own]
     for schema in schemas(copy_group(group, copy.id))[:2]:
         cursor.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))
+        dropped.append(schema)
     cursor.execute("DELETE FROM copies WHERE id = %s", (copy.id,))
     return dropped
+
+
+def drop_unread(connection: psycopg.Connection[Any], group: str, order: Sequence[str], copy: Copy) -> list[str]:
+    """Drop a copy once nobody reads it; returns its views' tables. Raises PrejoinError where somebody goes on reading.
+
+    Readers that come while it waits would wait behind it: so it tries for a moment at a time.
+    """
+    return generations.when_unread(connection, lambda cursor: drop(cursor, group, order, copy))
 
 
 def refuse_name(name: str) -> None:

@@ -2,15 +2,19 @@
 
 import os
 import socket
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import psycopg
 
 from projector.declare.sql import quoted
+from projector.errors import PrejoinError
 from projector.store.names import generation_name
 from projector.store.roles import let_the_same_read
 from projector.store.shown import utc_text
+
+PATIENCE = 5.0  # seconds of trying to drop what is still read
 
 _KIND = "SELECT relkind FROM pg_class WHERE oid = to_regclass(%s)"
 _FORGET = "DELETE FROM {} WHERE relation = %s AND generation = %s"
@@ -113,6 +117,25 @@ def drop(cursor: Cursor, relation: str, generation: int) -> str:
     for known in _KNOWN_IN:
         cursor.execute(_FORGET.format(known), (relation, generation))
     return table
+
+
+def when_unread(connection: psycopg.Connection[Any], dropping: Callable[[Cursor], list[str]]) -> list[str]:
+    """Drop tables that may still be read; returns what `dropping` says. Raises PrejoinError where somebody goes on.
+
+    Readers that come while it waits would wait behind it: so it tries for a moment at a time.
+    """
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            with connection.transaction(), connection.cursor() as cursor:
+                cursor.execute("SET LOCAL lock_timeout = '50ms'")
+                return dropping(cursor)
+        except psycopg.errors.LockNotAvailable:
+            if time.monotonic() > until:
+                raise PrejoinError(
+                    "what is to be dropped is still being read, by an export perhaps: try again later"
+                ) from None
+        time.sleep(0.2)
 
 
 def this_process() -> str:
