@@ -1,23 +1,17 @@
 """The main job: the shop's events, every accident included, through real Kafka and a worker that dies midway."""
 
 import asyncio
-import os
-import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from tests.integration.running import until
-from tests.model import Model, Record
+from tests.integration.shop_in_kafka import PARTITIONS, applied, fresh_topics, publish, start
+from tests.model import Model
 from tests.model.histories import random_stream
 from tests.world import World, world
-
-PARTITIONS = 2
 
 
 @pytest.fixture
@@ -28,48 +22,8 @@ def shop(database_url: str):
 
 @pytest.fixture
 async def topics(kafka_brokers: str, shop: World) -> AsyncIterator[None]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka_brokers)
-    await admin.start()
-    names = shop.projections.topics
-
-    async def gone() -> bool:
-        return not set(names) & set(await admin.list_topics())
-
-    if not await gone():
-        await admin.delete_topics([n for n in names if n in await admin.list_topics()])
-        await until(gone)
-    await admin.create_topics([NewTopic(name, PARTITIONS, 1) for name in names])
-    yield
-    await admin.close()
-
-
-async def publish(brokers: str, records: list[Record]) -> None:
-    """Each record as it is, in its partition; a fresh topic gives it the offset that the model knows it by."""
-    async with AIOKafkaProducer(bootstrap_servers=brokers, linger_ms=5) as producer:
-        for record in records:
-            sent = await producer.send(
-                record.topic, record.value, record.key, record.partition, headers=[*record.headers]
-            )
-            if record is records[-1]:
-                await sent
-        await producer.flush()
-
-
-def start(shop: World, brokers: str, log: Path) -> "subprocess.Popen[bytes]":
-    settings = {
-        "PREJOIN_DATABASE_URL": shop.url,
-        "PREJOIN_KAFKA_BROKERS": brokers,
-        "PREJOIN_GROUP": shop.group,
-        "PREJOIN_METRICS_PORT": "0",
-        "PREJOIN_DEAD_LETTER_LIMIT": "1",
-    }
-    with log.open("ab") as output:
-        command = [sys.executable, "-m", "projector.cli", "worker"]
-        return subprocess.Popen(command, env=os.environ | settings, stdout=output, stderr=output)
-
-
-def applied(shop: World) -> int:
-    return int(shop.fetch("SELECT coalesce(sum(next), 0) FROM positions")[0][0])
+    async with fresh_topics(kafka_brokers, shop.projections.topics):
+        yield
 
 
 @pytest.mark.timeout(240)
