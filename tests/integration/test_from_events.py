@@ -1,12 +1,14 @@
 """Rebuilds from the log, beside what is served: interrupted, raced, with what was replayed and purged in its place."""
 
+import multiprocessing
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from projector.apply.batch import TopicPartition
+from projector.apply.batch import Chunk, TopicPartition
 from projector.errors import PrejoinError
 from projector.operate.copying import Copying, CopyStep
 from projector.operate.replay import NotReplayed, Replayer
@@ -195,3 +197,31 @@ def test_the_entities_before_are_kept_until_they_are_dropped(shop: World) -> Non
     from_events(shop, Past(records)).drop_old()
     assert not [t for t in tables(shop) if "$" in t[0]]
     agree(shop, Model().apply_all(records))
+
+
+@dataclass
+class Broken(Past):
+    """A log that breaks off behind the first chunk of one topic."""
+
+    topic: str = "orders"
+
+    def read(self, positions: Any, ends: Any) -> Iterator[Chunk]:
+        for chunk in super().read(positions, ends):
+            if chunk.start and chunk.partition.topic == self.topic:
+                raise PrejoinError("the log breaks off")
+            yield chunk
+
+
+def test_by_several_processes_of_which_one_fails_and_then_by_others(
+    shop: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("projector.operate.loading.FEW", 0)
+    records = random_stream(4, customers=8, products=8, orders=60)
+    with pytest.raises(PrejoinError, match=r"^the log breaks off$"):
+        from_events(shop, Broken(records, size=5), jobs=2).run()
+    assert multiprocessing.active_children() == []
+    told: list[CopyStep] = []
+    from_events(shop, Past(records), jobs=3).run(told.append)
+    agree(shop, Model().apply_all(records))
+    assert told[0].phase == "replaying"
+    assert [(step.done, step.total) for step in told if step.phase == "replaying"][-1] == (len(records), len(records))
