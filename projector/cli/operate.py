@@ -226,7 +226,8 @@ def _print_status(told: dict[str, Any]) -> None:
     for v in told["views"]:
         if built := v["rebuild"]:
             of = f" of some {built['expected']:,}" if built["expected"] else ""
-            done = f"{built['phase']}, {built['rows']:,}{of} rows, last heard of {built['seconds_since']:,.0f} s ago"
+            unit = {"replaying": "events", "catching up": "events", "building": "views"}.get(built["phase"], "rows")
+            done = f"{built['phase']}, {built['rows']:,}{of} {unit}, last heard of {built['seconds_since']:,.0f} s ago"
             report(f"{v['view']}: generation {built['generation']} is being built: {done}")
     report(partitions)
 

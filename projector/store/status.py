@@ -38,7 +38,11 @@ SELECT json_build_object(
     LEFT JOIN search_generations AS i USING (relation, generation, search)),
   'rebuilds', (SELECT coalesce(json_object_agg(relation, json_build_object('generation', generation, 'phase', phase,
       'rows', rows, 'expected', expected, 'started_at', {utc_text("started_at")},
-      'seconds_since', round(extract(epoch FROM clock_timestamp() - beat_at), 1))), '{{}}') FROM rebuilds),
+      'seconds_since', round(extract(epoch FROM clock_timestamp() - beat_at), 1))), '{{}}')
+    FROM (SELECT relation, generation, phase, rows, expected, started_at, beat_at FROM rebuilds
+      UNION ALL SELECT relation, g::int, phase, done, total, started_at, beat_at
+      FROM copies, jsonb_each_text(generations) AS each (relation, g) WHERE state = 'building' AND name IS NULL
+    ) AS running),
   'dead_letters', (SELECT dead_letters FROM dead_letter_count))
 """
 

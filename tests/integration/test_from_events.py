@@ -12,6 +12,7 @@ from projector.apply.batch import Chunk, TopicPartition
 from projector.errors import PrejoinError
 from projector.operate.copying import Copying, CopyStep
 from projector.operate.replay import NotReplayed, Replayer
+from projector.operate.status import current_status
 from projector.store.names import copy_group
 from tests.history import Past
 from tests.model import Model
@@ -174,6 +175,10 @@ def test_a_second_run_is_refused_and_one_given_up_leaves_nothing(shop: World) ->
 
     with pytest.raises(Interrupted):
         from_events(shop, Past(records)).run(second)
+    told = current_status(shop.url, shop.group, shop.projections)
+    assert {(v["rebuild"]["phase"], v["rebuild"]["rows"], v["rebuild"]["expected"]) for v in told["views"]} == {
+        ("building", 2, 8)
+    }
     before = tables(shop)
     from_events(shop, Past(records)).abort()
     assert shop.fetch("SELECT * FROM copies") == []
