@@ -88,7 +88,8 @@ class World:
 
     def drop(self) -> None:
         self.applier.close()
-        for schema in schemas(self.group):
+        copies = self.fetch("SELECT nspname FROM pg_namespace WHERE nspname LIKE %s", f"{self.group}$%")
+        for schema in [*(name for (name,) in copies), *schemas(self.group)]:
             self.execute(f'DROP SCHEMA "{schema}" CASCADE')
 
 

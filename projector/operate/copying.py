@@ -194,9 +194,9 @@ class Copying:
             share = Share(
                 self._url, own, self._projections.name, self._unknown, self._history, ends, self._until, self._purged()
             )
-            load_log(share, self._jobs, look)
+            load_log(share, self._projections, self._jobs, look)
             look()
-        with closing(share.loading()) as loading:
+        with closing(share.loading(self._projections)) as loading:
             self._settle(copy, loading)
         copies.index_entities(self._url, self._group, self._projections, copy)
         copies.tell(self._connection, copy, "building")

@@ -18,7 +18,7 @@ from projector.apply.batch import TopicPartition
 from projector.apply.incoming import Decoded
 from projector.apply.loading import Loading, Place
 from projector.apply.memory import tame_garbage_collection
-from projector.declare.projections import load
+from projector.declare.projections import Projections, load
 from projector.errors import PrejoinError
 from projector.history.log import History
 
@@ -40,13 +40,14 @@ class Share:
     until: datetime | None
     given_up: dict[Place, datetime]
 
-    def loading(self) -> Loading:
+    def loading(self, projections: Projections) -> Loading:
         """What applies it."""
-        projections = load(self.projections)
         return Loading(self.url, self.group, projections, self.unknown_events, self.ends, self.until, self.given_up)
 
 
-def load_log(whole: Share, jobs: int, look: Callable[[], Mapping[TopicPartition, int]]) -> None:
+def load_log(
+    whole: Share, projections: Projections, jobs: int, look: Callable[[], Mapping[TopicPartition, int]]
+) -> None:
     """Load all partitions, in as many processes as `jobs` says; `look` is called now and then, and says how far it is.
 
     Raises what one of the processes raised. However this ends, none of them is left.
@@ -55,7 +56,7 @@ def load_log(whole: Share, jobs: int, look: Callable[[], Mapping[TopicPartition,
     if not left:
         return
     if sum(left.values()) <= FEW:
-        return _load(whole)
+        return _load(whole, projections)
     context = multiprocessing.get_context("spawn")
     running = []
     try:
@@ -91,8 +92,8 @@ def _shares(left: Mapping[TopicPartition, int], jobs: int) -> list[list[TopicPar
     return shares
 
 
-def _load(share: Share) -> None:
-    with contextlib.closing(share.loading()) as applier:
+def _load(share: Share, projections: Projections) -> None:
+    with contextlib.closing(share.loading(projections)) as applier:
         at = {tp: next_ for tp, next_ in applier.positions().items() if tp in share.ends}
         batch: list[Decoded] = []
         with contextlib.closing(share.history.read(at, share.ends)) as chunks:
@@ -110,7 +111,7 @@ def _run(share: Share, told: Connection) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     tame_garbage_collection()
     try:
-        _load(share)
+        _load(share, load(share.projections))
     except Exception as error:  # noqa: BLE001 - the process's boundary
         told.send(_said(error))
         raise SystemExit(1) from None

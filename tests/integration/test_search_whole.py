@@ -1,5 +1,6 @@
 """Search as a whole: events are applied, an indexer is at work, and the API finds what they say."""
 
+import asyncio
 import random
 from collections.abc import AsyncIterator
 from typing import Any
@@ -7,8 +8,13 @@ from typing import Any
 import httpx
 import pytest
 
+from projector.declare.view import View
+from projector.operate.copying import Copying
+from projector.search.keeping import keeping
+from projector.search.rebuild import follow
 from read_api.app import create_app
 from tests.api import running, settings_of
+from tests.history import Past
 from tests.integration.searching import patient
 from tests.integration.test_search_indexer import History, placed, registered
 from tests.model.histories import cloud_event, random_stream
@@ -154,3 +160,35 @@ async def test_both_backends_answer_the_same(
             assert first == second, parameters
             hits += len(first["data"])
     assert hits > 300
+
+
+async def test_a_copy_from_events_has_its_index_before_both_are_switched_to(
+    index: Searched, client: httpx.AsyncClient
+) -> None:
+    records = random_stream(8, customers=20, products=20, orders=120)
+    half = len(records) // 2
+    past, world = Past(records[:half]), index.world
+    world.given(past.records)
+    before = dict(world.fetch("SELECT relation, generation FROM served"))
+
+    async def follow_meanwhile(view: View, generation: int) -> bool:
+        async with keeping(world.url, [index.url], world.group, world.projections, view) as kept:
+            return await follow(kept, generation)
+
+    def search(view: View, generation: int) -> None:
+        step = records[len(past.records) : len(past.records) + 80]
+        past.records += step
+        world.given(step)
+        assert asyncio.run(follow_meanwhile(view, generation))
+        assert dict(world.fetch("SELECT relation, generation FROM served")) == before
+
+    async with index.indexing():
+        await index.settle()
+        await asyncio.to_thread(Copying(world.url, world.group, world.projections, past).run, search=search)
+        assert len(past.records) > half
+        searched = world.fetch("SELECT generation, search FROM served WHERE search IS NOT NULL")
+        assert len(searched) == len(world.projections.searched)
+        world.given(records[len(past.records) :])
+        await index.settle()
+        await index.equals_postgres()
+    assert world.drift() == []
