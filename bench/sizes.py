@@ -9,6 +9,7 @@ class Size:
 
     quick: bool
     ingest_scale: float
+    rebuild_scale: float
     slow_orders: int  # for peers that take an event at a time: this many orders have some nine times as many events
     race_orders: int
     faust_runs: int
@@ -31,6 +32,7 @@ class Size:
 FULL = Size(
     quick=False,
     ingest_scale=0.025,
+    rebuild_scale=0.06,
     slow_orders=1_000,
     race_orders=300,
     faust_runs=6,
@@ -52,6 +54,7 @@ FULL = Size(
 QUICK = Size(
     quick=True,
     ingest_scale=0.0025,
+    rebuild_scale=0.004,
     slow_orders=60,
     race_orders=60,
     faust_runs=1,

@@ -24,6 +24,7 @@ from projector.history.log import History
 
 BATCH = 20_000  # records applied in one transaction
 SECONDS_BETWEEN_LOOKS = 0.5
+NICE = 10  # what is live comes first
 FEW = 20_000  # records for which no process is started
 
 
@@ -108,6 +109,7 @@ def _load(share: Share, projections: Projections) -> None:
 def _run(share: Share, told: Connection) -> None:
     """A process: ends when it is done, when who started it ends, and with what it raised in the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C hears who started it
+    os.nice(NICE)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     tame_garbage_collection()
     try:
