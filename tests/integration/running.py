@@ -8,33 +8,20 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psycopg
-from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 
 from projector.declare.projections import load
 from projector.store.connect import options
 from projector.store.migrate import migrate
+from tests.integration.topics import OwnTopic, until
 
 PROJECTIONS = "tests.tiny"
 FAULTS = Path(__file__).parent / "faults"
-
-
-async def until(holds: Callable[[], Awaitable[Any] | Any], seconds: float = 30.0) -> Any:
-    """Wait for a condition, and return what made it true."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = holds()
-        found = await found if isinstance(found, Awaitable) else found
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"did not come true in {seconds} s"
-        await asyncio.sleep(0.05)
 
 
 def note(topic: str, n: int, text: str = "t") -> bytes:
@@ -80,19 +67,13 @@ class Running:
 
 
 @dataclass
-class Place:
+class Place(OwnTopic):
     """A migrated group in Postgres, two topics' names, and the workers started there."""
 
     database_url: str
     read_database_url: str
-    brokers: str
-    name: str
     folder: Path
     workers: list[Running] = field(default_factory=list)
-
-    @property
-    def topic(self) -> str:
-        return self.name
 
     def migrate(self) -> None:
         migrate(self.database_url, self.read_database_url, self.name, load(PROJECTIONS))
@@ -150,23 +131,6 @@ class Place:
         await until(lambda: len(self.told()) >= count, seconds)
         assert self.told() == dict.fromkeys(range(count), 1)
 
-    async def make_topic(self, partitions: int = 2, name: str = "") -> None:
-        async with self._admin() as admin:
-            await admin.create_topics([NewTopic(name or self.topic, partitions, 1)])
-
-    async def delete_topic(self) -> None:
-        async with self._admin() as admin:
-            await admin.delete_topics([self.topic])
-            await until(lambda: self._is_gone(admin))
-
-    async def _is_gone(self, admin: AIOKafkaAdminClient) -> bool:
-        return self.topic not in await admin.list_topics()
-
-    async def delete_records(self, before: dict[int, int]) -> None:
-        async with self._admin() as admin:
-            wanted = {TopicPartition(self.topic, p): RecordsToDelete(offset) for p, offset in before.items()}
-            await admin.delete_records(wanted)
-
     async def notes(self, numbers: range, partition: int | None = None) -> None:
         """Publish notes, in order."""
         async with self.producer() as producer:
@@ -176,29 +140,11 @@ class Place:
             ]
             await asyncio.gather(*sent)
 
-    def producer(self, **options: Any) -> Any:
-        return AIOKafkaProducer(bootstrap_servers=self.brokers, linger_ms=5, **options)
-
-    def _admin(self) -> Any:
-        return _Admin(self.brokers)
-
-
-class _Admin:
-    def __init__(self, brokers: str) -> None:
-        self._client = AIOKafkaAdminClient(bootstrap_servers=brokers)
-
-    async def __aenter__(self) -> AIOKafkaAdminClient:
-        await self._client.start()
-        return self._client
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._client.close()
-
 
 def places(database_url: str, read_database_url: str, brokers: str, folder: Path) -> Iterator[Place]:
     """A place of its own for each test; its workers are gone afterwards."""
     name = f"w{os.getpid()}_{time.monotonic_ns() % 10**9}"
-    place = Place(database_url, read_database_url, brokers, name, folder)
+    place = Place(brokers, name, database_url, read_database_url, folder)
     place.migrate()
     try:
         yield place

@@ -8,20 +8,15 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import NewPartitions, NewTopic
+from aiokafka.admin import NewPartitions
 
 from tests.integration.running import Place, note, places, until
+from tests.integration.topics import COMPACTED
 
 
 @pytest.fixture
 def place(database_url: str, read_database_url: str, kafka_brokers: str, tmp_path: Path) -> Iterator[Place]:
     yield from places(database_url, read_database_url, kafka_brokers, tmp_path)
-
-
-async def make(place: Place, **configuration: str) -> None:
-    """A topic of one partition, with settings of its own."""
-    async with place._admin() as admin:
-        await admin.create_topics([NewTopic(place.topic, 1, 1, topic_configs=configuration)])
 
 
 async def stored_offsets(place: Place, end: int) -> list[int]:
@@ -49,13 +44,7 @@ async def no_lag(place: Place, end: int, seconds: float = 30.0) -> None:
 
 
 async def test_a_compacted_topic_is_read_over_its_holes_to_a_lag_of_none(place):
-    await make(
-        place,
-        **{
-            "cleanup.policy": "compact", "segment.ms": "100", "min.cleanable.dirty.ratio": "0.001",
-            "max.compaction.lag.ms": "1000", "delete.retention.ms": "0",
-        },
-    )  # fmt: skip
+    await place.make_topic(1, **COMPACTED)
     async with place.producer() as producer:
         for n in range(60):
             await producer.send_and_wait(place.topic, note(place.topic, n), key=b"%d" % (n % 3))
@@ -115,7 +104,7 @@ async def _has_partitions(place: Place, count: int) -> bool:
 
 
 async def test_records_of_more_than_a_megabyte_are_applied_and_bad_ones_kept_whole(place):
-    await make(place, **{"max.message.bytes": str(4 << 20)})
+    await place.make_topic(1, **{"max.message.bytes": str(4 << 20)})
     worker = place.start()
     await place.joined(worker)
     padding = "x" * (3 << 19)
