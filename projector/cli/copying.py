@@ -124,8 +124,12 @@ def _history(settings: "Settings", projections: "Projections", archive: Path | N
 
 
 def _say_plan(plan: "CopyPlan", as_json: bool) -> None:
+    from projector.operate.room import too_small
+
     truncated = [{"topic": tp.topic, "partition": tp.partition, "offset": at} for tp, at in plan.truncated.items()]
     seconds = round(plan.events / EVENTS_A_SECOND)
+    if lacks := too_small(plan.bytes, plan.free):
+        note(lacks)
     if as_json:
         emit_json({**plan._asdict(), "truncated": truncated, "seconds": seconds})
         return

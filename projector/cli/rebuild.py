@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from projector.operate.rebuild import Planned, Step
     from projector.settings import Settings
 
+ROWS_A_SECOND = 50_000  # of a rebuild that is being estimated
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to the command line."""
@@ -130,8 +132,14 @@ def _ask(plan: "Planned", yes: bool) -> None:
 
 
 def _say_plan(plan: "Planned", as_json: bool) -> None:
+    from projector.operate.room import too_small
+
+    if lacks := too_small(plan.bytes, plan.free):
+        note(lacks)
+    seconds = round(sum(row.rows for row in plan.rows) / ROWS_A_SECOND)
     if as_json:
-        emit_json({"goes_on": plan.goes_on, "views": [row._asdict() for row in plan.rows]})
+        views = [row._asdict() for row in plan.rows]
+        emit_json({"goes_on": plan.goes_on, "bytes": plan.bytes, "free": plan.free, "seconds": seconds, "views": views})
         return
     from rich.table import Table
 
@@ -139,8 +147,7 @@ def _say_plan(plan: "Planned", as_json: bool) -> None:
     for row in plan.rows:
         table.add_row(row.view, str(row.generation), f"{row.rows:,}", f"{row.bytes:,}")
     report(table)
-    total = sum(row.bytes for row in plan.rows)
-    report(f"needs some {total / 1e6:,.0f} MB beside what is there")
+    report(f"needs some {plan.bytes / 1e6:,.0f} MB beside what is there, and may take {seconds:,} s")
     if plan.goes_on:
         report("an interrupted rebuild goes on")
 

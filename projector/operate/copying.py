@@ -25,6 +25,7 @@ from projector.history.log import History
 from projector.operate.loading import Share, load_log
 from projector.operate.rebuild import Search, alone, drop_kept
 from projector.operate.replay import NotReplayed, Replayer
+from projector.operate.room import free_bytes
 from projector.store import copies, definitions, takeover
 from projector.store.connect import connect
 from projector.store.copies import Copy
@@ -49,12 +50,16 @@ ON n.oid = relnamespace WHERE relkind = 'r' AND (nspname = %s OR (nspname = %s A
 
 
 class CopyPlan(NamedTuple):
-    """What would be read and made: events in the log, bytes of what is there now, topics that begin later."""
+    """What would be read and made: events in the log, bytes of what is there now, topics that begin later.
+
+    `goes_on` says that an interrupted run has left some of it. `free` are bytes on the disk.
+    """
 
     events: int
     bytes: int
     truncated: dict[TopicPartition, int]
     goes_on: bool
+    free: int | None
 
 
 class CopyStep(NamedTuple):
@@ -97,10 +102,10 @@ class Copying:
         with connect(self._url, self._group, autocommit=True, name="prejoin rebuild") as connection:
             served = [generation_name(*row) for row in connection.execute("SELECT relation, generation FROM served")]
             sizes = connection.execute(_SIZES, (*schemas(self._group)[1:], served)).fetchone() or (0,)
-            goes_on = bool(copies.in_state(connection, "building"))
+            goes_on, free = bool(copies.in_state(connection, "building")), free_bytes(connection)
         starts, ends = self._history.starts(), self._history.ends()
         events = sum(end - starts.get(tp, 0) for tp, end in ends.items())
-        return CopyPlan(events, sizes[0], {tp: at for tp, at in sorted(starts.items()) if at > 0}, goes_on)
+        return CopyPlan(events, sizes[0], {tp: at for tp, at in sorted(starts.items()) if at > 0}, goes_on, free)
 
     def run(self, progress: Progress = lambda step: None, search: Search | None = None) -> Copy:
         """Make it and switch to it, or keep it; goes on where an interrupted run has stopped.

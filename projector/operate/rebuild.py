@@ -21,6 +21,7 @@ from projector.declare.projections import Projections
 from projector.declare.sql import in_range, quoted, render, substitute, type_name
 from projector.declare.view import Relation, View, unsound_key
 from projector.errors import NotMigrated, PrejoinError
+from projector.operate.room import free_bytes
 from projector.store import copies, definitions, generations
 from projector.store.connect import connect
 from projector.store.locks import REBUILD_LOCK
@@ -54,10 +55,16 @@ class PlannedView(NamedTuple):
 
 
 class Planned(NamedTuple):
-    """What would be built; `goes_on` says that an interrupted run has left some of it."""
+    """What would be built; `goes_on` says that an interrupted run has left some of it. `free` are bytes on the disk."""
 
     rows: list[PlannedView]
     goes_on: bool
+    free: int | None
+
+    @property
+    def bytes(self) -> int:
+        """About how much room it takes."""
+        return sum(row.bytes for row in self.rows)
 
 
 class Step(NamedTuple):
@@ -100,7 +107,7 @@ class Rebuild:
             except psycopg.errors.UndefinedTable:
                 raise NotMigrated(self._group) from None
             goes_on = bool(generations.left_over(connection.cursor(), self._names))
-        return Planned([sizes[name] for name in self._names if name in sizes], goes_on)
+            return Planned([sizes[name] for name in self._names if name in sizes], goes_on, free_bytes(connection))
 
     def run(self, progress: Progress = lambda step: None, search: Search | None = None) -> dict[str, int]:
         """Build and switch; goes on where an interrupted run has stopped. Returns the new generations.
