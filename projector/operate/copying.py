@@ -18,10 +18,10 @@ from projector.apply.batch import TopicPartition
 from projector.apply.incoming import Decoded
 from projector.apply.loading import Place
 from projector.declare.projections import Projections
-from projector.declare.sql import plain, quoted
-from projector.declare.view import Relation, View, unsound_key
+from projector.declare.view import View
 from projector.errors import PrejoinError
 from projector.history.log import History
+from projector.operate.copied_views import build_views
 from projector.operate.loading import Share, load_log
 from projector.operate.rebuild import Search, alone, drop_kept
 from projector.operate.replay import NotReplayed, Replayer
@@ -37,8 +37,6 @@ FEW = 5_000  # records that may be left for the switch, which batches wait for
 FEW_KEYS = 1_000  # rows that the search index may have yet to see at the switch
 
 _PURGED = """SELECT topic, partition, "offset", record_time FROM dead_letters WHERE state = 'purged'"""
-_BUILT = "INSERT INTO served (relation, generation) VALUES (%s, %s)"
-_OWN = "INSERT INTO generations (relation, generation, version, digest, state) VALUES (%s, %s, %s, %s, 'live')"
 _SEARCHED = """
 INSERT INTO search_generations (relation, generation, search, digest, state) VALUES (%s, %s, 1, '', 'sending')
 ON CONFLICT DO NOTHING
@@ -117,7 +115,8 @@ class Copying:
             copy = self._registered()
             if copy.phase == "replaying":
                 self._replay(copy)
-            self._build(copy)
+            tell = lambda done, view: self._tell(copy, CopyStep("building", done, len(self._names), view))  # noqa: E731
+            build_views(self._url, self._group, self._projections, copy, self._jobs, self._word_indexes, tell)
             if self._until is None:
                 self._switch_to(copy, search)
             else:
@@ -219,43 +218,6 @@ class Copying:
                 note = f"what was replayed before could not be replayed: {error}"
                 if note not in self.notes:
                     self.notes.append(note)
-
-    def _build(self, copy: Copy) -> None:
-        """Make each view of the copy from its entities, in a transaction of its own."""
-        own, digests = copy_group(self._group, copy.id), definitions.relation_digests(self._projections)
-        with connect(self._url, own, autocommit=True, name="prejoin rebuild") as there:
-            # the functions that indexes name are the group's, which stay
-            path = ", ".join(f'"{schema}"' for schema in (*schemas(own), self._group))
-            there.execute(f"SET search_path = {path}")
-            built = {name for (name,) in there.execute("SELECT relation FROM served")}
-            for relation in self._projections.relations:
-                if relation.name in built:
-                    continue
-                self._tell(copy, CopyStep("building", len(built), len(self._names), relation.name))
-                generation = copy.generations[relation.name]
-                with there.transaction(), there.cursor() as cursor:
-                    self._make(cursor, relation, copy.generations)
-                    cursor.execute(_OWN, (relation.name, generation, relation.version, digests[relation.name]))
-                    cursor.execute(_BUILT, (relation.name, generation))
-                built.add(relation.name)
-
-    def _make(self, cursor: psycopg.Cursor[Any], relation: Relation, generations: Mapping[str, int]) -> None:
-        cursor.execute("SET LOCAL work_mem = '256MB'")
-        cursor.execute("SET LOCAL maintenance_work_mem = '256MB'")
-        projections, schema = self._projections, schemas(self._group)[2]
-        table = quoted(generation_name(relation.name, generations[relation.name]))
-        cursor.execute(definitions.generation_ddl(projections, relation, generations, schema))
-        if relation.stored:
-            columns = ", ".join(quoted(c.name) for c in relation.table.c)
-            query = plain(definitions.served_query(projections, relation, generations))
-            try:
-                cursor.execute(f"INSERT INTO {table} ({columns}) {query}")
-            except psycopg.IntegrityError:  # what Postgres says of it holds the row
-                raise unsound_key(relation) from None
-        for ddl in definitions.indexes(projections, relation, generations, self._word_indexes).values():
-            cursor.execute(ddl)
-        if relation.stored:
-            cursor.execute(f"ANALYZE {table}")
 
     def _keep(self, copy: Copy) -> None:
         with self._connection.transaction(), self._connection.cursor() as cursor:
