@@ -34,9 +34,10 @@ def read_ahead(source: AsyncGenerator[Chunk, None], limit: int) -> Chunks:
 
     Closing the iterator cancels `source`, and waits for its end.
     """
-    loop = asyncio.new_event_loop()
+    runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)  # else it would be this thread's current one
+    loop = runner.get_loop()
     room = _Room(limit)
-    waiting: SimpleQueue[tuple[Chunk, int] | Exception | None] = SimpleQueue()
+    waiting: SimpleQueue[tuple[Chunk, int] | BaseException | None] = SimpleQueue()
 
     async def fill() -> None:
         async with contextlib.aclosing(source):
@@ -46,11 +47,11 @@ def read_ahead(source: AsyncGenerator[Chunk, None], limit: int) -> Chunks:
                 waiting.put((chunk, size))
 
     task = loop.create_task(fill())
-    thread = threading.Thread(target=_run, args=(loop, task, waiting), name="history", daemon=True)
+    thread = threading.Thread(target=_run, args=(runner, task, waiting), name="history", daemon=True)
     thread.start()
     try:
         while (found := waiting.get()) is not None:
-            if isinstance(found, Exception):
+            if isinstance(found, BaseException):
                 raise found
             chunk, size = found
             _tell(loop, room.take, size)
@@ -65,18 +66,14 @@ def _tell(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *argumen
         loop.call_soon_threadsafe(call, *arguments)
 
 
-def _run(loop: asyncio.AbstractEventLoop, task: "asyncio.Task[None]", waiting: "SimpleQueue[object]") -> None:
-    end: Exception | None = None
+def _run(runner: asyncio.Runner, task: "asyncio.Task[None]", waiting: "SimpleQueue[object]") -> None:
+    end: BaseException | None = None
     try:
-        loop.run_until_complete(task)
-    except asyncio.CancelledError:
-        pass
-    except Exception as error:  # noqa: BLE001 - the thread's boundary: raised again where chunks are taken
-        end = error
-    finally:
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
-        waiting.put(end)
+        with runner:
+            runner.get_loop().run_until_complete(task)
+    except BaseException as error:  # noqa: BLE001 - raised again where chunks are taken; a cancellation as well, for
+        end = error  # where nobody asked for it the chunks would seem to be all there are
+    waiting.put(end)
 
 
 def _bytes(chunk: Chunk) -> int:

@@ -131,7 +131,11 @@ class KafkaHistory:
                 consumer.seek(AiokafkaPartition(*tp), position)
             yield consumer
         finally:
-            await consumer.stop()
+            try:
+                await consumer.stop()
+            except asyncio.CancelledError:  # of requests under way: aiokafka lets it through
+                if asyncio.current_task().cancelling():  # type: ignore[union-attr]
+                    raise
 
     async def _poll(self, consumer: Any, left: Left) -> list[Chunk]:
         """One chunk for each partition that moved, up to its end; those that are there are taken out of `left`."""
