@@ -82,6 +82,7 @@ class Replayer:
             if refolded.skipped is None:
                 self._save(cursor, entity, key, refolded)
                 plan.refresh(cursor, [refolded.aggregate])
+                self._applier.blank_erased(cursor, plan, [refolded.aggregate])
             cursor.execute("UPDATE dead_letters SET state = 'replayed' WHERE id = %s", (letter,))
             self._close(cursor, entity, key, refolded.aggregate)
             if dry_run:
@@ -107,6 +108,8 @@ class Replayer:
         """The record decoded by the contracts of now."""
         *columns, entity, aggregate, _ = row
         incoming = self._applier.decode(RawRecord(*unraw(tuple(columns))))
+        if incoming.record.value is None and columns[3:6] == [None, None, "[]"]:
+            raise NotReplayed(f"dead letter {letter} is still bad, and was blanked by an erasure: purge it")
         if incoming.reason is not None:
             raise NotReplayed(f"dead letter {letter} is still bad, {incoming.reason}: {incoming.detail}")
         if incoming.event is None or incoming.entity is None:
@@ -139,7 +142,10 @@ class Replayer:
             (replayed if was_replayed else arrived).append(self._applier.decode(RawRecord(*unraw(tuple(row)))))
         before = self._applier.load_one(cursor, entity, key)
         refolded = _Refolding(thaw(entity, key, base[0]))
-        for each in _placed(replayed, arrived, refolded.aggregate.state is not None):
+        placed = _placed(replayed, arrived, refolded.aggregate.state is not None)
+        if self._applier.erasing.remembered(cursor, [(entity.name, key)]):  # which no fold takes back
+            self._applier.erasing.erase(entity, refolded.aggregate)
+        for each in placed:
             verdict = refolded.aggregate.judge(each.event)
             if verdict in (Verdict.NEXT, Verdict.LATE):  # late only behind what created the aggregate: its place
                 refolded.aggregate.apply(each.event)
