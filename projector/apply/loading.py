@@ -9,13 +9,13 @@ import msgspec
 import psycopg
 
 from projector.apply.aggregates import Aggregate
-from projector.apply.applier import Applier
+from projector.apply.applier import Applier, Opened
 from projector.apply.batch import Outcome, TopicPartition
 from projector.apply.change import Change
 from projector.apply.entities import child_rows
 from projector.apply.fold import Aggregates
 from projector.apply.incoming import Incoming
-from projector.apply.letters import Letters, record_time
+from projector.apply.letters import record_time
 from projector.apply.plan import Plan
 from projector.declare.entity import META, Entity
 from projector.declare.projections import Projections
@@ -26,7 +26,9 @@ _MINE = """
 SELECT FROM positions JOIN unnest(%(topics)s::text[], %(partitions)s::int[]) AS mine (topic, partition)
 USING (topic, partition) ORDER BY topic, partition FOR UPDATE OF positions
 """
-_OPEN = "SELECT EXISTS (SELECT FROM journals), set_config('synchronous_commit', 'off', true)"
+_OPEN = """
+SELECT EXISTS (SELECT FROM journals), EXISTS (SELECT FROM erasures), set_config('synchronous_commit', 'off', true)
+"""
 _PAST = "SELECT entity, aggregate FROM past WHERE entity = ANY(%s) AND aggregate = ANY(%s)"
 _PASSED = "INSERT INTO past (entity, aggregate) VALUES (%s, %s) ON CONFLICT DO NOTHING"
 
@@ -43,6 +45,10 @@ class NoViews(Plan):
     def refresh(self, cursor: psycopg.Cursor[Any], aggregates: Iterable[Aggregate]) -> list[Change]:
         """Nothing."""
         return []
+
+    def drain(self, cursor: psycopg.Cursor[Any], names: Collection[str] | None = None) -> list[Change] | None:
+        """None has anything."""
+        return None
 
 
 class Loading(Applier):
@@ -67,21 +73,20 @@ class Loading(Applier):
         self._limit, self._until, self._given_up = None, until, given_up or {}
         self._mine = {"topics": [tp.topic for tp in partitions], "partitions": [tp.partition for tp in partitions]}
 
-    def _save(self, cursor: psycopg.Cursor[Any], aggregates: Aggregates, letters: Letters, outcome: Outcome) -> None:
+    def _save(self, cursor: psycopg.Cursor[Any], aggregates: Aggregates, outcome: Outcome) -> None:
         for name, store in self._stores.items():
             touched = [a for a in aggregates.values() if a.entity.name == name and a.touched and a.state is not None]
             new = [aggregate for aggregate in touched if aggregate.before is None]
             _copy(cursor, store.entity, new)
             outcome.rows[name] = len(new) + store.save(cursor, (a for a in touched if a.before is not None))
-        letters.save(cursor)
 
     @contextmanager
-    def transaction(self) -> Iterator[tuple[psycopg.Cursor[Any], Plan, bool]]:
+    def transaction(self) -> Iterator[tuple[psycopg.Cursor[Any], Plan, Opened]]:
         """BEGIN; its own positions locked. What is lost in a crash of Postgres is lost with them."""
         with self._begun() as cursor:
             cursor.execute(_MINE, self._mine)
-            (any_journal, _) = cursor.execute(_OPEN).fetchone() or (False, "")
-            yield cursor, NoViews(), any_journal
+            journals, erasures, _ = cursor.execute(_OPEN).fetchone() or (False, False, "")
+            yield cursor, NoViews(), Opened(journals, erasures, None)
 
     def _admit(self, cursor: psycopg.Cursor[Any], incoming: list[Incoming]) -> list[Incoming]:
         for each in incoming:

@@ -20,6 +20,8 @@ MODULES = [
     "projector.cli.snapshots",
     "projector.cli.archive",
     "projector.cli.deadletters",
+    "projector.cli.erase",
+    "projector.cli.pause",
     "projector.cli.serve",
 ]
 

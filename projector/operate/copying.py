@@ -6,7 +6,7 @@ under the lock of the group takes its place. A snapshot stays what it is.
 """
 
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -22,9 +22,10 @@ from projector.declare.view import View
 from projector.errors import PrejoinError
 from projector.history.log import History
 from projector.operate.copied_views import build_views
+from projector.operate.erase import erase_all, erased_keys
 from projector.operate.loading import Share, load_log
-from projector.operate.rebuild import Search, alone, drop_kept
-from projector.operate.replay import NotReplayed, Replayer
+from projector.operate.rebuild import Search, alone, drop_kept, drop_replaced
+from projector.operate.replay import Replayer
 from projector.operate.room import free_bytes
 from projector.store import copies, definitions, takeover
 from projector.store.connect import connect
@@ -209,21 +210,36 @@ class Copying:
         return {(topic, partition, at): time for topic, partition, at, time in self._connection.execute(_PURGED)}
 
     def _settle(self, copy: Copy, applier: Applier) -> None:
-        """Let what was replayed and purged in the group be so in the copy."""
+        """Let what was replayed, purged and erased in the group be so in the copy."""
+        self._settle_erasures(copy, applier)
         replayer = Replayer(applier)
-        for letter, state in takeover.settled(self._connection, copy_group(self._group, copy.id)):
-            try:
-                replayer.replay(letter) if state == "replayed" else replayer.purge(letter)
-            except NotReplayed as error:
-                note = f"what was replayed before could not be replayed: {error}"
-                if note not in self.notes:
-                    self.notes.append(note)
+        letters = takeover.settled(self._connection, copy_group(self._group, copy.id))
+        if purged := [letter for letter, state in letters if state == "purged"]:
+            replayer.purge(purged)
+        waiting = [letter for letter, state in letters if state == "replayed"]
+        while waiting:  # one may wait for another: an orphan for what creates its aggregate
+            failed = [answer for answer in map(replayer.attempt, waiting) if not answer.done]
+            if len(failed) == len(waiting):
+                self.notes += [f"what was replayed before is open again: {answer.said}" for answer in failed]
+                return
+            waiting = [answer.id for answer in failed]
+
+    def _settle_erasures(self, copy: Copy, applier: Applier) -> None:
+        """A snapshot gets nobody who was not there then: of those it is remembered alone."""
+        own = copy_group(self._group, copy.id)
+        there = {(name, key) for name, keys in erased_keys(self._url, own, self._projections) for key in keys}
+        for name, keys in erased_keys(self._url, self._group, self._projections):
+            if left := [key for key in keys if (name, key) not in there]:
+                erase_all(applier, [(name, left)], create=self._until is None)
 
     def _keep(self, copy: Copy) -> None:
+        own = copy_group(self._group, copy.id)
+        with closing(Applier(self._url, own, self._projections, self._unknown)) as applier:
+            self._settle_erasures(copy, applier)
         with self._connection.transaction(), self._connection.cursor() as cursor:
             cursor.execute(LOCK, {"group": self._group})
             takeover.keep_snapshot(cursor, self._group, self._projections, copy)
-        self._tell(copy, CopyStep("done", 1, 1))
+        self._progress(CopyStep("done", 1, 1))
 
     def _switch_to(self, copy: Copy, search: Search | None) -> None:
         own = copy_group(self._group, copy.id)
@@ -234,6 +250,9 @@ class Copying:
                     self._have_searched(copy, applier, view, search)
             while not self._switch(copy, applier):
                 self._catch_up(copy, applier)
+        with suppress(PrejoinError):  # somebody reads the entities of before: the next rebuild drops them
+            drop_replaced(self._connection, self._group)
+        self._progress(CopyStep("done", 1, 1))
 
     def _catch_up(self, copy: Copy, applier: Applier) -> None:
         """Apply what came meanwhile, until little is left, or as little as it gets."""
@@ -299,7 +318,6 @@ class Copying:
                 raise PrejoinError(f"{lost[0].topic}/{lost[0].partition} is applied further than its log reaches")
             self._settle(copy, applier)
             takeover.take_over(cursor, self._group, self._projections, copy)
-        self._progress(CopyStep("done", 1, 1))
         return True
 
     def _tell(self, copy: Copy, step: CopyStep) -> None:

@@ -264,14 +264,18 @@ class Rebuild:
 
 
 def drop_kept(connection: psycopg.Connection[Any], group: str, names: Sequence[str]) -> list[str]:
-    """Drop what was served before a rebuild of these relations, and entities that a rebuild from events has replaced.
+    """Drop what was served before a rebuild of these relations. Returns the tables.
 
-    Not under the group's lock: whoever still reads one of them keeps nobody else waiting. Returns the tables.
+    Not under the group's lock: whoever still reads one of them keeps nobody else waiting.
     """
-    dropped = generations.when_unread(connection, lambda cursor: generations.drop_all(cursor, names, "kept"))
-    for copy in copies.in_state(connection, "kept"):
-        dropped += copies.drop_unread(connection, group, names, copy)
-    return dropped
+    drop_replaced(connection, group)
+    return generations.when_unread(connection, lambda cursor: generations.drop_all(cursor, names, "kept"))
+
+
+def drop_replaced(connection: psycopg.Connection[Any], group: str) -> None:
+    """Drop entities that those of a rebuild from events have replaced."""
+    for copy in copies.in_state(connection, "replaced"):
+        copies.drop_unread(connection, group, [], copy)
 
 
 @contextmanager

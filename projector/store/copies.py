@@ -87,7 +87,7 @@ def register(
 
 
 def in_state(connection: psycopg.Connection[Any], state: str) -> list[Copy]:
-    """The group's copies that are `building`, `kept` (served before) or a `snapshot`."""
+    """The group's copies that are `building`, a `snapshot`, or `replaced`, which hold the entities of before."""
     with connection.cursor(row_factory=class_row(Copy)) as cursor:
         return cursor.execute(_IN_STATE, (state,)).fetchall()
 
@@ -141,13 +141,17 @@ def index_entities(url: str, group: str, projections: Projections, copy: Copy) -
 
 def drop(cursor: Cursor, group: str, order: Sequence[str], copy: Copy) -> list[str]:
     """Drop a copy with all that is its, views last read first (`order`: relations in dependency order)."""
-    own = {name: g for name, g in copy.generations.items() if copy.state != "kept"}
-    dropped = [generations.drop(cursor, name, own[name]) for name in reversed(order) if name in own]
-    for schema in schemas(copy_group(group, copy.id))[:2]:
-        cursor.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))
-        dropped.append(schema)
+    its = copy.generations
+    dropped = [generations.drop(cursor, name, its[name]) for name in reversed(order) if name in its]
+    drop_schemas(cursor, group, copy)
     cursor.execute("DELETE FROM copies WHERE id = %s", (copy.id,))
     return dropped
+
+
+def drop_schemas(cursor: Cursor, group: str, copy: Copy) -> None:
+    """Drop all of a copy but its views."""
+    for schema in schemas(copy_group(group, copy.id))[:2]:
+        cursor.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))
 
 
 def drop_unread(connection: psycopg.Connection[Any], group: str, order: Sequence[str], copy: Copy) -> list[str]:

@@ -29,6 +29,8 @@ projection_group = Table(
     Column("one", Boolean, CheckConstraint("one", name="one_row"), primary_key=True, server_default=text("true")),
     Column("declarations", Text, comment="digest of what the tables were made from; a worker with another one stops"),
     Column("as_of", _at, comment="every event that the broker held at this time has been applied"),
+    Column("paused_at", _at, comment="since when no batch is applied; null: batches are"),
+    Column("paused_by", Text, comment="user and host that paused the group"),
     comment="One row: what the group as a whole is at.",
 )
 positions = Table(
@@ -53,7 +55,7 @@ workers = Table(
     Column("worker", Text, primary_key=True),
     Column("started_at", _at, nullable=False),
     Column("beat_at", _at, nullable=False),
-    Column("state", Text, nullable=False, comment="live, lagging or stuck"),
+    Column("state", Text, nullable=False, comment="live, lagging, stuck or paused"),
     Column("detail", Text),
 )
 generations = Table(
@@ -136,7 +138,7 @@ copies = Table(
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("name", Text, unique=True, comment="of a snapshot"),
     Column("until", _at, comment="of a snapshot: its time"),
-    Column("state", Text, nullable=False, comment="building, snapshot, or kept: its entities were the group's before"),
+    Column("state", Text, nullable=False, comment="building, snapshot, or replaced: holds the entities of before"),
     Column("phase", Text, nullable=False, comment="replaying, building, catching up, searching or done"),
     Column("generations", JSONB, nullable=False, comment="relation → the generation that is the copy's"),
     Column("declared", Text, nullable=False, comment="digest of the declarations that it is made by"),
@@ -208,6 +210,19 @@ journal_records = Table(
     Column("record_time", _at, nullable=False),
     Index("ix_journal_records_aggregate", "entity", "aggregate", "n"),
     comment="What was applied to a journalled aggregate since; replay folds base, mended event and these anew.",
+)
+
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("entity", Text, primary_key=True),
+    Column("key", Text(collation="C"), primary_key=True),
+    Column("at", _at, nullable=False, server_default=func.now(), comment="when this group learned of it"),
+    Column(
+        "whole", Boolean, nullable=False, server_default=text("true"), comment="no kept copy has rows to be blanked"
+    ),
+    Index("ix_erasures_unfinished", "entity", "key", postgresql_where=text("NOT whole")),
+    comment="Aggregates that are erased, by event or command: whatever comes later of them is blanked as it is kept.",
 )
 
 # SQL views that let the read role see counts, and nothing else, of tables that it must not read.

@@ -10,7 +10,7 @@ from psycopg import sql
 
 from projector.declare.projections import Projections
 from projector.store import generations, outbox
-from projector.store.copies import Copy
+from projector.store.copies import Copy, drop_schemas
 from projector.store.names import copy_group, generation_name, schemas
 from projector.store.roles import let_the_same_read
 
@@ -63,7 +63,7 @@ ON CONFLICT (relation) DO UPDATE SET generation = excluded.generation
 """
 _SERVED = "SELECT relation, generation FROM served"
 _NEW = "INSERT INTO served (relation, generation) VALUES (%s, %s)"
-_KEPT = "UPDATE copies SET state = 'kept', phase = 'done' WHERE id = %s"
+_REPLACED = "UPDATE copies SET state = 'replaced', phase = 'done' WHERE id = %s"
 _SNAPSHOT = """
 UPDATE copies SET state = 'snapshot', phase = 'done', positions = (
   SELECT coalesce(jsonb_object_agg(topic || '/' || partition, next - 1), '{{}}') FROM {copy}.positions WHERE next > 0)
@@ -108,11 +108,11 @@ def take_over(cursor: Cursor, group: str, projections: Projections, copy: Copy) 
     generations.switch(
         cursor, served | {n: g for n, g in copy.generations.items() if n not in served}, copy.generations
     )
-    cursor.execute(_KEPT, (copy.id,))
+    cursor.execute(_REPLACED, (copy.id,))
 
 
 def keep_snapshot(cursor: Cursor, group: str, projections: Projections, copy: Copy) -> None:
-    """Keep the copy as a snapshot, for those who may read what is served. Dead letters are no part of it."""
+    """Keep the views of a copy as a snapshot, for those who may read what is served."""
     own = copy_group(group, copy.id)
     served = dict(cursor.execute(_SERVED).fetchall())
     for relation in projections.served:
@@ -121,6 +121,5 @@ def keep_snapshot(cursor: Cursor, group: str, projections: Projections, copy: Co
             let_the_same_read(cursor, generation_name(name, served[name]), generation_name(name, generation))
     for name, generation in copy.generations.items():
         cursor.execute(_ITS, (name, generation))
-    own_schema = sql.Identifier(own)
-    cursor.execute(sql.SQL("TRUNCATE {0}.dead_letters, {0}.journals, {0}.journal_records, {0}.past").format(own_schema))
-    cursor.execute(sql.SQL(_SNAPSHOT).format(copy=own_schema), (copy.id,))
+    cursor.execute(sql.SQL(_SNAPSHOT).format(copy=sql.Identifier(own)), (copy.id,))
+    drop_schemas(cursor, group, copy)

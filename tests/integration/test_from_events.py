@@ -117,7 +117,7 @@ def test_interrupted_at_every_step_it_goes_on_and_what_is_served_stays(shop: Wor
             break
     assert runs > 1
     agree(shop, Model().apply_all(records))
-    assert shop.fetch("SELECT id FROM copies WHERE state <> 'kept'") == []
+    assert shop.fetch("SELECT id FROM copies") == []
 
 
 def test_what_was_replayed_and_purged_is_so_in_the_copy(shop: World) -> None:
@@ -135,7 +135,7 @@ def test_what_was_replayed_and_purged_is_so_in_the_copy(shop: World) -> None:
             model.replay(topic, partition, offset)
         except NotReplayed:
             if rng.random() < 0.5:
-                replayer.purge(letter)
+                replayer.purge([letter])
     states = 'SELECT id, topic, partition, "offset", reason, state FROM dead_letters ORDER BY id'
     letters, before = shop.fetch(states), entities(shop)
     assert {state for *_, state in letters} == {"open", "replayed", "purged"}
@@ -191,17 +191,22 @@ def tables(shop: World) -> set[Any]:
     return set(shop.fetch("SELECT schemaname, tablename FROM pg_tables WHERE schemaname LIKE %s", f"{shop.group}%"))
 
 
-def test_the_entities_before_are_kept_until_they_are_dropped(shop: World) -> None:
+def test_views_before_are_kept_until_they_are_dropped_and_entities_while_they_are_read(shop: World) -> None:
     records = random_stream(3, customers=5, products=5, orders=20)
     shop.given(records)
-    for _ in range(2):
+    with shop.connect() as reader, reader.transaction():
+        reader.execute("SELECT FROM orders")
         from_events(shop, Past(records)).run()
-        ((copy,),) = shop.fetch("SELECT id FROM copies WHERE state = 'kept'")
-        schemas = {schema for schema, _ in tables(shop) if "$" in schema}
-        assert schemas == {copy_group(shop.group, copy), copy_group(shop.group, copy) + "_entities"}
-    from_events(shop, Past(records)).drop_old()
+        ((copy,),) = shop.fetch("SELECT id FROM copies WHERE state = 'replaced'")
+        assert shop.fetch("SELECT generation FROM generations WHERE relation = 'order_overview'") == [(1,), (2,)]
+    from_events(shop, Past(records)).run()
+    assert shop.fetch("SELECT * FROM copies") == []
+    assert shop.fetch("SELECT generation FROM generations WHERE relation = 'order_overview'") == [(2,), (3,)]
+    dropped = from_events(shop, Past(records)).drop_old()
+    assert "order_overview__g2" in dropped
     assert not [t for t in tables(shop) if "$" in t[0]]
     agree(shop, Model().apply_all(records))
+    assert copy_group(shop.group, copy) not in {schema for schema, _ in tables(shop)}
 
 
 @dataclass

@@ -5,7 +5,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0010"
-down_revision = "0005"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 
@@ -20,7 +20,7 @@ def upgrade() -> None:
             "state",
             sa.Text(),
             nullable=False,
-            comment="building, snapshot, or kept: its entities were the group's before",
+            comment="building, snapshot, or replaced: holds the entities of before",
         ),
         sa.Column("phase", sa.Text(), nullable=False, comment="replaying, building, catching up, searching or done"),
         sa.Column(
