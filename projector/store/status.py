@@ -39,6 +39,9 @@ SELECT json_build_object(
   'rebuilds', (SELECT coalesce(json_object_agg(relation, json_build_object('generation', generation, 'phase', phase,
       'rows', rows, 'expected', expected, 'started_at', {utc_text("started_at")},
       'seconds_since', round(extract(epoch FROM clock_timestamp() - beat_at), 1))), '{{}}') FROM rebuilds),
+  'drift', (SELECT coalesce(json_object_agg(relation, kinds), '{{}}') FROM (SELECT relation, json_object_agg(
+      CASE place WHEN 'index' THEN 'search_' ELSE '' END || kind, keys) AS kinds
+    FROM drift_count GROUP BY relation) AS d),
   'dead_letters', (SELECT dead_letters FROM dead_letter_count))
 """
 
@@ -73,6 +76,7 @@ def report(projections: Projections, summary: Mapping[str, Any], rows: Mapping[s
         "partitions": partitions,
         "views": [_view(r, state, summary, rows) for r in projections.served],
         "dead_letters": summary["dead_letters"],
+        "drift": summary["drift"],
     }
 
 
