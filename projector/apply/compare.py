@@ -113,7 +113,7 @@ class Comparing:
             "OFFSET %(rows)s LIMIT 1)"
         )
         ends = ", ".join(behind.format(*map(quoted, source)) for source in self.sources(relation, served))
-        row = cursor.execute(f"SELECT least({ends})::text", {"low": low, "rows": rows}, prepare=False).fetchone()
+        row = cursor.execute(f"SELECT least({ends})::text", {"low": low, "rows": rows - 1}, prepare=False).fetchone()
         return row[0] if row else None
 
     def anywhere(self, cursor: Cursor, relation: Relation, served: Generations, many: int) -> list[str]:

@@ -58,9 +58,9 @@ class Sampler:
 
     async def _timed(self, relation: Relation) -> float:
         """Look at one; returns the seconds that it took."""
-        began = time.monotonic()
+        began, settled = time.monotonic(), 0.0
         try:
-            await asyncio.to_thread(self._look, relation)
+            settled = await asyncio.to_thread(self._look, relation)
             if isinstance(relation, View) and relation.search and self._settings.elasticsearch_url:
                 await self._look_at_index(relation)
         except psycopg.errors.QueryCanceled:  # it would take long: a rollup's group is large, or all is busy
@@ -70,13 +70,16 @@ class Sampler:
             return SECONDS_BETWEEN_TRIES / REST
         except psycopg.Error as error:  # a generation was dropped: the next look is at another one
             log.debug("not verified", action="sample_failed", view=relation.name, error=type(error).__name__)
-        return time.monotonic() - began
+        return time.monotonic() - began - settled
 
-    def _look(self, relation: Relation) -> None:
-        """Compare a few rows at a random place; what differs, and does so in a later snapshot too, is drift."""
+    def _look(self, relation: Relation) -> float:
+        """Compare a few rows at a random place; what differs, and does so in a later snapshot too, is drift.
+
+        Returns the seconds that it waited between the two.
+        """
         with self._snapshot() as (cursor, served):
             if served is None:
-                return  # keys are pending: a row that waits is no drift
+                return 0.0  # keys are pending: a row that waits is no drift
             ranges = Ranges(1, ROWS)
             low = ranges.starts(self._comparing.anywhere(cursor, relation, served, ranges.many))[0]
             high = self._comparing.bound(cursor, relation, served, low, ROWS)
@@ -86,11 +89,12 @@ class Sampler:
             time.sleep(SECONDS_TO_SETTLE)
             with self._snapshot() as (cursor, served):
                 if served is None:
-                    return
+                    return SECONDS_TO_SETTLE
                 after = self._comparing.nearby(cursor, relation, served, low, high)
             keys = [key for key, *_ in before.listed]
             self._see(relation.name, [(key, kind) for key, _, kind, _ in after.listed if key in keys])
         self._count()
+        return SECONDS_TO_SETTLE if before.different else 0.0
 
     def _see(self, relation: str, found: list[tuple[list[Any], str]]) -> None:
         if found:

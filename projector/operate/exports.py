@@ -118,18 +118,21 @@ def _json_lines(file: IO[bytes]) -> Iterator[bytes]:
 
 def _csv_lines(file: IO[bytes], name: str) -> Iterator[bytes]:
     """An empty field is null."""
-    reader = csv.DictReader(io.TextIOWrapper(file, "utf-8-sig", newline=""), strict=True)
+    text = io.TextIOWrapper(file, "utf-8-sig", newline="")
+    reader = csv.DictReader(text, strict=True)
     block: list[bytes] = []
     try:
         for row in reader:
             if None in row or None in row.values():
                 raise PrejoinError(f"--against {name}, line {reader.line_num}: has not as many fields as the header")
-            text = json.dumps({field: value or None for field, value in row.items()}, ensure_ascii=False)
-            block.append(text.encode().replace(b"\\", b"\\\\"))
+            line = json.dumps({field: value or None for field, value in row.items()}, ensure_ascii=False)
+            block.append(line.encode().replace(b"\\", b"\\\\"))
             if len(block) == 10_000:
                 yield b"\n".join(block) + b"\n"
                 block = []
     except (csv.Error, UnicodeDecodeError):
         raise PrejoinError(f"--against {name}, line {reader.line_num + 1}: is neither UTF-8 CSV nor JSON") from None
+    finally:
+        text.detach()  # closed by whoever opened it
     if block:
         yield b"\n".join(block) + b"\n"

@@ -32,6 +32,7 @@ from projector.store.sampling import Ranges
 
 RANGE = 100_000  # rows compared in one snapshot; bounds memory, and how long vacuum is held back
 TOLD = 1_000  # differences listed; the rest are counted
+FEW = 1_000  # rows that a sample is of at least before it may be all there are: there may be others that are missing
 ATTEMPTS = 5  # at a snapshot whose table is dropped before it is read: another generation is served then
 
 _ABOUT = """
@@ -60,7 +61,7 @@ class Sample(NamedTuple):
 
     def out_of(self, rows: int) -> int:
         """How many of so many rows; one at least."""
-        return max(1, min(rows, self.rows or round(rows * self.share)))
+        return max(1, self.rows or round(rows * self.share))
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,8 @@ class Verifier:
         if sample:
             found.of = self.rows_about(relation)
         self._drain()
-        for low, high in self._chosen(relation, sample.out_of(found.of or 0)) if sample else self._ranges(relation):
+        some = sample.out_of(found.of or 0) if sample else None
+        for low, high in self._ranges(relation) if some is None else self._chosen(relation, some):
             self._look(relation, low, high, repair, sample is not None, found)
             progress(relation.name, found.rows)
         self._remember(found)
@@ -219,6 +221,9 @@ class Verifier:
 
     def _chosen(self, relation: Relation, rows: int) -> Iterator[tuple[str | None, str | None]]:
         """Ranges at random places with so many rows together, in order and without overlap."""
+        if rows >= max(self.rows_about(relation), FEW):
+            yield from self._ranges(relation)
+            return
         ranges = Ranges.of(rows)
         keys = self._snapshot(
             relation, lambda cursor, served: self._comparing.anywhere(cursor, relation, served, ranges.many)
