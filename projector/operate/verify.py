@@ -165,7 +165,7 @@ class Verifier:
             differing = self._again(relation, told.listed, repair) if relation.stored else told.listed
             self._note(relation, differing, repair and relation.stored, found)
             more = told.different - len(told.listed)
-            if not more or not repair:
+            if not (more and repair and relation.stored and differing):
                 found.different += more  # seen in one snapshot only: nobody looks at so many by name
                 return
             first = False
