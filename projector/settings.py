@@ -33,6 +33,7 @@ class Settings(BaseSettings):
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 9464
     unknown_events: Literal["deadletter", "ignore"] = "deadletter"
     dead_letter_limit: Annotated[float, Field(gt=0, le=1)] = 0.5
+    verify_rows_per_second: Annotated[float, Field(ge=0, le=10_000)] = 10
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @field_validator("database_url", "read_database_url")

@@ -16,6 +16,7 @@ MODULES = [
     "projector.cli.run",
     "projector.cli.data",
     "projector.cli.operate",
+    "projector.cli.verify",
     "projector.cli.rebuild",
     "projector.cli.snapshots",
     "projector.cli.archive",

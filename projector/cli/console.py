@@ -66,7 +66,8 @@ def say_dropped(tables: list[str], nothing: str, as_json: bool) -> None:
 def progress(label: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
     """Show how far a long job is; yields `advance(count)`.
 
-    A bar where stderr is a terminal, else one plain line every few seconds and one at the end. `total` None: not known.
+    A bar where stderr is a terminal, else one plain line every few seconds and one at the end, both with the rate and,
+    where `total` is known, the time left.
     """
     if console.is_terminal:
         with _bar(label, total) as advance:
@@ -79,14 +80,24 @@ def progress(label: str, total: int | None = None) -> Iterator[Callable[[int], N
 
 @contextmanager
 def _bar(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    shown = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
+    columns = (*shown, TimeElapsedColumn(), TimeRemainingColumn())
+    began = monotonic()
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task(label, total=total)
+        task = bar.add_task(label, total=total, rate="")
 
         def advance(count: int) -> None:
             bar.advance(task, count)
+            bar.update(task, rate=f"{bar.tasks[0].completed / max(monotonic() - began, 1e-3):,.0f}/s")
             if total is not None and bar.tasks[0].completed > total:  # which was a guess
                 bar.update(task, total=bar.tasks[0].completed)
 
@@ -100,7 +111,8 @@ class _Lines:
         self._label = label
         self._total = total
         self._done = 0
-        self._next_line = monotonic() + SECONDS_BETWEEN_LINES
+        self._began = monotonic()
+        self._next_line = self._began + SECONDS_BETWEEN_LINES
 
     def advance(self, count: int) -> None:
         self._done += count
@@ -109,5 +121,8 @@ class _Lines:
 
     def say(self) -> None:
         of_total = "" if self._total is None or self._done > self._total else f" of {self._total:,}"
-        note(f"{self._label}: {self._done:,}{of_total}")
+        rate = self._done / max(monotonic() - self._began, 1e-3)
+        left = (self._total - self._done) / rate if self._total is not None and rate else 0
+        in_time = f", {left:,.0f} s left" if left > SECONDS_BETWEEN_LINES else ""
+        note(f"{self._label}: {self._done:,}{of_total}, {rate:,.0f} a second{in_time}")
         self._next_line = monotonic() + SECONDS_BETWEEN_LINES

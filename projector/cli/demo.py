@@ -20,8 +20,8 @@ import typer
 
 from projector.cli.console import console, note, progress
 from projector.cli.interrupts import run
-from projector.cli.operate import advancing
 from projector.cli.search import Place
+from projector.cli.verify import advancing
 from projector.errors import PrejoinError
 
 if TYPE_CHECKING:

@@ -1,18 +1,16 @@
-"""What operators ask and do: migrate, check, verify, status."""
+"""What operators ask and do: migrate, check, status."""
 
-from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from projector.cli.console import emit_json, note, progress, report
+from projector.cli.console import emit_json, note, report
 from projector.cli.interrupts import run
 from projector.errors import PrejoinError
 
 if TYPE_CHECKING:
     from projector.declare.projections import Projections
     from projector.declare.view import Relation
-    from projector.search.verify import SearchVerified
     from projector.settings import Settings
     from projector.store.status import Ends
 
@@ -25,9 +23,6 @@ def register(app: typer.Typer) -> None:
     app.command(short_help="Create or upgrade the schema.", epilog="Example: prejoin migrate --dry-run")(migrate)
     app.command(short_help="Find what is wrong with contracts and views.", epilog="Example: prejoin check --database")(
         check
-    )
-    app.command(short_help="Compare views with their definitions.", epilog="Example: prejoin verify --all --repair")(
-        verify
     )
     app.command(short_help="Say how far partitions and views are.", epilog="Example: prejoin status --json")(status)
 
@@ -77,102 +72,11 @@ def check(
     raise typer.Exit(1 if found else 0)
 
 
-def verify(
-    views: Annotated[list[str] | None, typer.Argument(help="Names of views.", metavar="VIEW")] = None,
-    every: All = False,
-    repair: Annotated[bool, typer.Option("--repair", help="Mend exactly the rows that differ.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Compare views, row by row, with what their definitions say over the entities; exit 1 on drift.
-
-    With PREJOIN_ELASTICSEARCH_URL, search indexes are compared with their views, too.
-    """
-    from projector.cli.search import Place, verify_search
-    from projector.operate.verify import Verified, Verifier
-    from projector.search.verify import SearchVerified
-
-    settings, projections = loaded()
-    chosen = named(projections, views, every, "verify")
-    found: list[Verified] = []
-    with closing(Verifier(settings.writer_url, settings.group, projections)) as verifier, progress("rows") as advance:
-        for relation in chosen:
-            found.append(verifier.verify(relation, repair, advancing(advance)))
-    indexes: dict[str, SearchVerified] = {}
-    if settings.elasticsearch_url:
-        at = Place(settings.writer_url, settings.search_urls, settings.group, projections)
-        indexes = verify_search(at, chosen, repair)
-    left = sum(v.different - v.repaired for v in found) + sum(v.different - v.repaired for v in indexes.values())
-    if as_json:
-        emit_json({"drift": left, "views": [{**_verified(v), **_verified_search(indexes.get(v.view))} for v in found]})
-    else:
-        _print_verified(found)
-        _print_verified_search(list(indexes.values()))
-    raise typer.Exit(1 if left else 0)
-
-
 def named(projections: "Projections", views: list[str] | None, every: bool, what_for: str) -> "list[Relation]":
     """The views that a command names, or all. Raises PrejoinError for neither, and both."""
     if bool(views) == every:
         raise PrejoinError(f"name the views to {what_for}, or say --all")
     return projections.relations if every else [projections.relation(name) for name in views or ()]
-
-
-def advancing(advance: Any) -> Any:
-    """What a Verifier tells how far it is; `advance` is told the rows of all views together."""
-    seen: dict[str, int] = {}
-
-    def tell(view: str, rows: int) -> None:
-        advance(rows - seen.get(view, 0))
-        seen[view] = rows
-
-    return tell
-
-
-def _verified(found: Any) -> dict[str, Any]:
-    differences = [{"key": d.key, "kind": d.kind, "columns": d.columns} for d in found.differences]
-    counts = {"rows": found.rows, "different": found.different, "repaired": found.repaired}
-    return {"view": found.view, **counts, "differences": differences}
-
-
-def _verified_search(found: "SearchVerified | None") -> dict[str, Any]:
-    if found is None or not found.served:
-        return {"search": None}
-    differences = [{"key": [key], "kind": kind} for key, kind in found.differences]
-    counts = {"documents": found.documents, "different": found.different, "repaired": found.repaired}
-    return {"search": {**counts, "differences": differences}}
-
-
-def _print_verified_search(found: "list[SearchVerified]") -> None:
-    from rich.table import Table
-
-    table = Table("search index", "documents", "different", "repaired")
-    for v in found:
-        if v.served:
-            table.add_row(v.view, f"{v.documents:,}", f"{v.different:,}", f"{v.repaired:,}")
-        else:
-            report(f"{v.view}: its search index is not there yet; `prejoin indexer` makes it")
-    if table.rows:
-        report(table)
-    for v in found:
-        for key, kind in v.differences:
-            report(f"search index of {v.view}, {key}: {kind}")
-        if v.different > len(v.differences):
-            report(f"search index of {v.view}: and {v.different - len(v.differences):,} more")
-
-
-def _print_verified(found: list[Any]) -> None:
-    from rich.table import Table
-
-    table = Table("view", "rows", "different", "repaired")
-    for v in found:
-        table.add_row(v.view, f"{v.rows:,}", f"{v.different:,}", f"{v.repaired:,}")
-    report(table)
-    for v in found:
-        for d in v.differences:
-            columns = f" in {', '.join(d.columns)}" if d.columns else ""
-            report(f"{v.view} {'/'.join('~' if k is None else str(k) for k in d.key)}: {d.kind}{columns}")
-        if v.different > len(v.differences):
-            report(f"{v.view}: and {v.different - len(v.differences):,} more")
 
 
 def status(as_json: Json = False) -> None:
@@ -225,6 +129,9 @@ def _print_status(told: dict[str, Any]) -> None:
         name = f"{p['topic']}/{p['partition']}"
         partitions.add_row(name, p["position"] or "–", _known(p["end_offset"]), _known(p["lag"]))
     report(views)
+    for view, kinds in told["drift"].items():
+        seen = ", ".join(f"{keys:,} {kind.replace('search_', 'in its search index ')}" for kind, keys in kinds.items())
+        report(f"{view}: drift was seen: {seen}; `prejoin verify {view}` looks at all of it, --repair mends")
     for v in told["views"]:
         if built := v["rebuild"]:
             of = f" of some {built['expected']:,}" if built["expected"] else ""

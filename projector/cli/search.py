@@ -1,7 +1,7 @@
 """What commands do with search indexes."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from projector.cli.console import note, progress
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from projector.declare.projections import Projections
     from projector.declare.view import Relation, View
     from projector.search.verify import SearchVerified
+    from projector.store.sampling import Ranges
 
 
 class Place(NamedTuple):
@@ -22,20 +23,35 @@ class Place(NamedTuple):
     projections: "Projections"
 
 
-def verify_search(at: Place, chosen: "Sequence[Relation]", repair: bool = False) -> "dict[str, SearchVerified]":
-    """Verify the search indexes of those of the relations that have one, by view."""
+def verify_search(
+    at: Place,
+    chosen: "Sequence[Relation]",
+    repair: bool = False,
+    rows: "Mapping[str, int] | None" = None,
+    sampled: bool = False,
+) -> "dict[str, SearchVerified]":
+    """Verify the search indexes of those of the relations that have one, by view.
+
+    `rows` are how many of each view, about: with `sampled`, so many are looked at.
+    """
+    from projector.store.sampling import Ranges
+
     quiet()
-    views = [view for view in at.projections.searched if view in chosen]
-    with progress("documents verified") as advance:
-        return {view.name: run(_verify(at, view, repair, advance)) for view in views}
+    found = {}
+    for view in (view for view in at.projections.searched if view in chosen):
+        many = (rows or {}).get(view.name)
+        with progress(f"{view.name}: documents verified", many) as advance:
+            sample = Ranges.of(many) if sampled and many else None
+            found[view.name] = run(_verify(at, view, repair, advance, sample))
+    return found
 
 
-async def _verify(at: Place, view: "View", repair: bool, advance: Any) -> "SearchVerified":
+async def _verify(at: Place, view: "View", repair: bool, advance: Any, sample: "Ranges | None") -> "SearchVerified":
     from projector.search.keeping import keeping
     from projector.search.verify import SearchVerifier
 
     async with keeping(*at, view) as kept:
-        return await SearchVerifier(kept).verify(repair, advance)
+        return await SearchVerifier(kept).verify(repair, advance, sample)
 
 
 def quiet() -> None:

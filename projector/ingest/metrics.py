@@ -46,6 +46,14 @@ class Metrics:
         self._retries = Counter("prejoin_batch_retries", "Batches tried again, Postgres being away.", registry=every)
         self._lag = Gauge("prejoin_lag", "Offsets left to apply.", ["topic", "partition"], registry=every)
         self._pending = Gauge("prejoin_pending", "Keys still to be refreshed.", registry=every)
+        self._verified = Counter(
+            "prejoin_worker_verified_rows", "Rows and documents compared while working.", ["view"], registry=every
+        )
+        self._drift = Gauge(
+            "prejoin_worker_drift_rows", "Rows known to differ from what they should be.", ["view", "kind"],
+            registry=every,
+        )  # fmt: skip
+        self._drifted: set[tuple[str, str]] = set()
         self._as_of_age = Gauge("prejoin_as_of_seconds", "Seconds since As-Of.", registry=every)
 
     def applied(self, chunks: Iterable[Chunk], outcome: Outcome) -> None:
@@ -90,6 +98,16 @@ class Metrics:
     def as_of(self, at: datetime) -> None:
         """Tell As-Of; its age is taken when somebody asks."""
         self._as_of_age.set_function(lambda: time.time() - at.timestamp())
+
+    def verified(self, view: str, rows: int) -> None:
+        """Count rows of a view, or documents of its index, that were compared with what they should be."""
+        self._verified.labels(view).inc(rows)
+
+    def drift(self, known: Mapping[tuple[str, str], int]) -> None:
+        """Tell what is known to differ: view and kind → how many rows; what is not named does not differ any more."""
+        self._drifted |= known.keys()
+        for view, kind in self._drifted:
+            self._drift.labels(view, kind).set(known.get((view, kind), 0))
 
     def serve(self, host: str, port: int) -> tuple[WSGIServer, Thread, int]:
         """Answer at host:port: `projector.metrics.serve` tells more."""

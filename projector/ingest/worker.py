@@ -34,6 +34,7 @@ from projector.ingest.heartbeat import Heartbeat, Stuck
 from projector.ingest.inbox import Inbox
 from projector.ingest.ledger import Ledger
 from projector.ingest.metrics import Metrics
+from projector.ingest.sampling import Sampler
 from projector.ingest.starts import NotReachable, Starts
 from projector.ingest.watchdog import UNANSWERED, Watchdog
 from projector.settings import Settings
@@ -79,7 +80,7 @@ def run(settings: Settings, accept_loss: bool = False, tell: Tell = lambda _: No
     applier = Applier(
         settings.writer_url, settings.group, projections, settings.unknown_events, settings.dead_letter_limit
     )
-    worker = Worker(settings, projections.topics, brokers, applier, tell)
+    worker = Worker(settings, projections, brokers, applier, tell)
     tame_garbage_collection()
     asyncio.run(worker.run(accept_loss))
     if worker.interrupted:
@@ -104,12 +105,13 @@ class Worker:
     """One worker of a group: a `Host` for the consumer, the owner of everything else. `run` once."""
 
     def __init__(
-        self, settings: Settings, topics: Collection[str], brokers: list[str], applier: Closes, tell: Tell
+        self, settings: Settings, projections: Projections, brokers: list[str], applier: Closes, tell: Tell
     ) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-        self._settings, self._topics, self._brokers, self._applier = settings, topics, brokers, applier
+        self._settings, self._topics, self._brokers, self._applier = settings, projections.topics, brokers, applier
         self._group, self._tell = settings.group, tell
         self._metrics = Metrics()
+        self._sampler = Sampler(settings, projections, self._metrics)
         self._broker = Broker(brokers)
         self._ledger = Ledger(settings.writer_url, settings.group, self.name)
         self._starts = Starts(settings.writer_url, settings.group, self._ledger, self._broker)
@@ -159,6 +161,7 @@ class Worker:
                 "housekeeping": self._keep_house(),
                 "batches": batches.run(),
                 "heartbeat": heartbeat.run(),
+                "sampling": self._sampler.run(),
                 "faust": self._run_faust(app),
             }.items()
         ]

@@ -22,7 +22,7 @@ from projector.store.names import generation_table
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _PATH = re.compile(r"[a-z][a-z0-9-]{0,39}")
-_ENGINES = {*tables.metadata.tables, *tables.STATUS_VIEWS, *tables.SEARCH_VIEWS, "migrations"}
+_ENGINES = {*tables.metadata.tables, *tables.STATUS_VIEWS, *tables.SEARCH_VIEWS, *tables.DRIFT_VIEWS, "migrations"}
 
 
 def problems(name: str) -> tuple[Projections, list[str]]:

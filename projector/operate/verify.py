@@ -2,45 +2,66 @@
 
 Views are verified one by one, each against the entities alone, never against another view: so a drifted row is told
 once, where it is, and mending it touches nothing else. The applier keeps rows equal in every snapshot but for pending
-keys: those are drained first, and a difference is looked at twice.
+keys: those are drained first, and a difference is looked at twice. A sample looks at ranges of keys chosen at random,
+at first over what a view reads, as that is stored: so it costs what it looks at; and only what differs so is judged.
 """
 
 import json
+import re
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import psycopg
+from sqlalchemy import Integer
 
 from projector.apply.applier import Applier
-from projector.apply.refresh import Condition, restricted
+from projector.apply.compare import SERVED, Compared, Comparing, Generations, expected_rows
+from projector.apply.refresh import Condition
 from projector.apply.write import THESE_KEYS
-from projector.declare.projections import Projections, reads
-from projector.declare.sql import among_keys, in_range, quoted, render, substitute, type_name
-from projector.declare.view import Relation, View
-from projector.errors import OutOfDate
-from projector.store import outbox
+from projector.declare.projections import Projections
+from projector.declare.sql import among_keys, quoted, render
+from projector.declare.view import Relation
+from projector.errors import NotMigrated, OutOfDate, PrejoinError
+from projector.store import drift, outbox
 from projector.store.connect import connect
-from projector.store.definitions import whole_query
 from projector.store.names import generation_name
+from projector.store.sampling import Ranges
 
 RANGE = 100_000  # rows compared in one snapshot; bounds memory, and how long vacuum is held back
 TOLD = 1_000  # differences listed; the rest are counted
+FEW = 1_000  # rows that a sample is of at least before it may be all there are: there may be others that are missing
+ATTEMPTS = 5  # at a snapshot whose table is dropped before it is read: another generation is served then
 
-_COMPARE = """
-WITH expected AS MATERIALIZED ({expected}),
-stored AS MATERIALIZED (SELECT {columns} FROM {table} s WHERE {condition}),
-both_sides AS (
-  SELECT {key} AS key, coalesce(e.{first}, s.{first})::text AS first,
-         CASE WHEN e._there AND s._there THEN {differing} ELSE '{{}}' END AS columns,
-         CASE WHEN s._there IS NULL THEN 'missing' WHEN e._there IS NULL THEN 'extra' ELSE 'different' END AS kind
-  FROM (SELECT *, true AS _there FROM expected) e
-  FULL JOIN (SELECT *, true AS _there FROM stored) s ON {key_e} = {key_s}
-)
-SELECT (SELECT count(*) FROM stored),
-       coalesce(jsonb_agg(jsonb_build_array(key, first, kind, columns) ORDER BY key), '[]')
-FROM both_sides WHERE kind <> 'different' OR cardinality(columns) > 0
+_ABOUT = """
+SELECT greatest(reltuples, 0)::bigint, pg_relation_size(oid) FROM pg_class
+WHERE oid = to_regclass(%s) AND relkind = 'r'
 """
+_SMALL = 4 << 20  # bytes of a table whose rows are counted
+
+T = TypeVar("T")
+
+
+class Sample(NamedTuple):
+    """How much to look at: so many rows of each view, or a share of them (from 0 to 1)."""
+
+    rows: int = 0
+    share: float = 0.0
+
+    @classmethod
+    def of(cls, text: str) -> "Sample":
+        """`1%`, `0.1%`, or a whole number of rows, `1000`. Raises PrejoinError."""
+        if re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,6})?%", text) and 0 < float(text[:-1]) <= 100:
+            return cls(share=float(text[:-1]) / 100)
+        if re.fullmatch(r"[1-9][0-9]{0,11}", text):
+            return cls(rows=int(text))
+        raise PrejoinError(f"--sample {text}: write a share, 1% or 0.1%, or a whole number of rows, 1000")
+
+    def out_of(self, rows: int) -> int:
+        """How many of so many rows; one at least."""
+        return max(1, self.rows or round(rows * self.share))
 
 
 @dataclass(frozen=True)
@@ -55,13 +76,21 @@ class Difference:
 
 @dataclass
 class Verified:
-    """What was found in one view; `repaired` rows do not differ any more."""
+    """What was found in one view; `repaired` rows do not differ any more. `of`: its rows, about, where sampled."""
 
     view: str
     rows: int = 0
     different: int = 0
     repaired: int = 0
     differences: list[Difference] = field(default_factory=list)
+    kinds: Counter[str] = field(default_factory=Counter)
+    of: int | None = None
+    seconds: float = 0.0
+
+    @property
+    def share(self) -> float | None:
+        """The share of the rows that was looked at; None: all were."""
+        return None if self.of is None else min(1.0, self.rows / max(self.of, self.rows, 1))
 
 
 Progress = Callable[[str, int], None]
@@ -73,81 +102,145 @@ class Verifier:
     def __init__(self, url: str, group: str, projections: Projections) -> None:
         self._url, self._group, self._projections = url, group, projections
         self._applier = Applier(url, group, projections)
+        self._comparing = Comparing(projections)
+        self._connection: psycopg.Connection[Any] | None = None
 
     def verify(
-        self, relation: Relation, repair: bool = False, progress: Progress = lambda view, rows: None
+        self,
+        relation: Relation,
+        repair: bool = False,
+        progress: Progress = lambda view, rows: None,
+        sample: Sample | None = None,
     ) -> Verified:
-        """Compare each row of one relation, and mend those that differ if asked to."""
-        found = Verified(relation.name)
-        if not relation.stored:
-            found.rows = self._count(relation)
-            return found
+        """Compare each row of one relation, or a sample of them, and mend those that differ if asked to.
+
+        What was found is remembered for `prejoin status`; a whole verify that leaves nothing clears it.
+        """
+        started, found = time.monotonic(), Verified(relation.name)
+        if sample:
+            found.of = self.rows_about(relation)
         self._drain()
-        for low, high in self._ranges(relation):
-            rows, differing = self._compare(relation, in_range, {"low": low, "high": high})
-            if differing:
-                self._drain()
-                differing = self._again(relation, differing, repair)
-            found.rows += rows
-            found.repaired += len(differing) if repair else 0
-            found.different += len(differing)
-            told = TOLD - len(found.differences)
-            found.differences += [
-                Difference(relation.name, key, kind, columns) for key, _, kind, columns in differing[:told]
-            ]
+        some = sample.out_of(found.of or 0) if sample else None
+        for low, high in self._ranges(relation) if some is None else self._chosen(relation, some):
+            self._look(relation, low, high, repair, sample is not None, found)
             progress(relation.name, found.rows)
+        self._remember(found)
+        found.seconds = time.monotonic() - started
         return found
 
+    def rows_about(self, relation: Relation, sample: Sample | None = None) -> int:
+        """How many rows it has, by Postgres's statistics where they are many, or how many of them a sample takes."""
+        table = relation if relation.stored else next(
+            r for r in self._projections.relations if r.table is relation.query.get_final_froms()[0]
+        )  # fmt: skip
+
+        def ask(cursor: psycopg.Cursor[Any], served: Generations) -> int:
+            name = quoted(generation_name(table.name, served[table.name]))
+            rows, size = cursor.execute(_ABOUT, (name,)).fetchone() or (0, 0)
+            if size <= _SMALL:
+                (rows,) = cursor.execute(f"SELECT count(*) FROM {name}").fetchone() or (0,)
+            return int(rows)
+
+        rows = self._snapshot(relation, ask)
+        return sample.out_of(rows) if sample else rows
+
     def close(self) -> None:
-        """Close its connection."""
+        """Close its connections."""
         self._applier.close()
+        if self._connection is not None:
+            self._connection.close()
+
+    def _look(
+        self, relation: Relation, low: str | None, high: str | None, repair: bool, sampled: bool, found: Verified
+    ) -> None:
+        """Compare one range; where more differ than one statement lists, mending goes on until none does."""
+        compare = self._comparing.nearby if sampled else self._comparing.ranged
+        first = True
+        while True:
+            told = self._snapshot(relation, lambda cursor, served: compare(cursor, relation, served, low, high))
+            found.rows += told.rows if first else 0
+            if not told.different:
+                return
+            self._drain()
+            differing = self._again(relation, told.listed, repair) if relation.stored else told.listed
+            self._note(relation, differing, repair and relation.stored, found)
+            more = told.different - len(told.listed)
+            if not (more and repair and relation.stored and differing):
+                found.different += more  # seen in one snapshot only: nobody looks at so many by name
+                return
+            first = False
+
+    def _note(self, relation: Relation, differing: list[Any], repaired: bool, found: Verified) -> None:
+        found.different += len(differing)
+        found.repaired += len(differing) if repaired else 0
+        found.kinds.update(kind for _, _, kind, _ in differing)
+        told = max(TOLD - len(found.differences), 0)
+        found.differences += [
+            Difference(relation.name, key, kind, columns) for key, _, kind, columns in differing[:told]
+        ]
+
+    def _remember(self, found: Verified) -> None:
+        left = [] if found.repaired else [(d.key, d.kind) for d in found.differences]
+        values = drift.seen(found.view, drift.VIEW, left)
+        with connect(self._url, self._group, name="prejoin verify") as connection:
+            if found.of is None:
+                connection.execute(drift.CLEAR, values)
+            connection.execute(drift.SEE, values)
 
     def _drain(self) -> None:
         while self._applier.drain():
             pass
 
-    def _connect(self) -> psycopg.Connection[Any]:
-        return connect(self._url, self._group, name="prejoin verify")
-
-    def _generation(self, connection: psycopg.Connection[Any], relation: Relation) -> int:
-        try:
-            row = connection.execute("SELECT generation FROM served WHERE relation = %s", (relation.name,)).fetchone()
-        except psycopg.errors.UndefinedTable:
-            row = None
-        if row is None:
-            raise OutOfDate(f"{relation.name} is not in the database: run `prejoin migrate`")
-        return int(row[0])
-
-    def _count(self, relation: Relation) -> int:
-        with self._connect() as connection:
-            name = generation_name(relation.name, self._generation(connection, relation))
-            (rows,) = connection.execute(f"SELECT count(*) FROM {quoted(name)}").fetchone() or (0,)
-            return int(rows)
+    def _snapshot(self, relation: Relation, ask: Callable[[psycopg.Cursor[Any], Generations], T]) -> T:
+        """Ask in one snapshot, of the generations served now: one may be switched, and dropped, at any moment."""
+        for _ in range(ATTEMPTS):
+            if self._connection is None or self._connection.closed:
+                self._connection = connect(self._url, self._group, name="prejoin verify")
+                self._connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            try:
+                with self._connection.transaction(), self._connection.cursor() as cursor:
+                    served, _ = cursor.execute(SERVED).fetchone() or ({}, False)
+                    if relation.name not in served:
+                        raise OutOfDate(f"{relation.name} is not in the database: run `prejoin migrate`")
+                    return ask(cursor, served)
+            except psycopg.errors.UndefinedTable as error:
+                missing = str(error.diag.message_primary)
+                if '"served"' in missing:
+                    raise NotMigrated(self._group) from None
+        raise PrejoinError(f"{relation.name}: a table that it needs is gone ({missing}): run `prejoin rebuild`")
 
     def _ranges(self, relation: Relation) -> Iterator[tuple[str | None, str | None]]:
         """Bounds of the first key column, so many rows apart, while rows come and go."""
-        first, low = quoted(relation.key[0]), None
-        kind = type_name(relation.table.c[relation.key[0]])
+        low: str | None = None
         while True:
-            with self._connect() as connection:
-                table = quoted(generation_name(relation.name, self._generation(connection, relation)))
-                query = (
-                    f"SELECT {first}::text FROM {table} WHERE %(low)s::text IS NULL OR {first} > %(low)s::{kind} "
-                    f"ORDER BY {first} OFFSET {RANGE} LIMIT 1"
-                )
-                row = connection.execute(query, {"low": low}).fetchone()
-            if row is None or row[0] is None:
-                yield low, None
+            high = self._bound(relation, low, RANGE)
+            yield low, high
+            if high is None:
                 return
-            yield low, row[0]
-            low = row[0]
+            low = high
 
-    def _compare(self, relation: Relation, condition: Condition, parameters: dict[str, Any]) -> tuple[int, list[Any]]:
-        with self._connect() as connection:
-            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-            statement = self._statement(relation, self._generation(connection, relation), condition)
-            rows, differing = connection.execute(statement, parameters).fetchone() or (0, [])
-            return rows, differing
+    def _chosen(self, relation: Relation, rows: int) -> Iterator[tuple[str | None, str | None]]:
+        """Ranges at random places with so many rows together, in order and without overlap."""
+        if rows >= max(self.rows_about(relation), FEW):
+            yield from self._ranges(relation)
+            return
+        ranges = Ranges.of(rows)
+        keys = self._snapshot(
+            relation, lambda cursor, served: self._comparing.anywhere(cursor, relation, served, ranges.many)
+        )
+        place: Callable[[str], Any] = int if isinstance(relation.table.c[relation.key[0]].type, Integer) else str
+        high: str | None = None
+        for low in ranges.starts(keys):
+            if low is None or high is None or place(low) >= place(high):
+                high = self._bound(relation, low, ranges.span)
+                yield low, high
+                if high is None:
+                    return
+
+    def _bound(self, relation: Relation, low: str | None, rows: int) -> str | None:
+        return self._snapshot(
+            relation, lambda cursor, served: self._comparing.bound(cursor, relation, served, low, rows)
+        )
 
     def _again(self, relation: Relation, differing: list[Any], repair: bool) -> list[Any]:
         """Under the group's lock and with nothing pending: what differs still, and is mended if asked to.
@@ -159,8 +252,8 @@ class Verifier:
             while plan.drain(cursor) is not None:
                 pass
             cursor.execute(THESE_KEYS)
-            statement = self._statement(relation, plan.served[relation.name], condition)
-            _, differing = cursor.execute(statement, {"keys": keys}).fetchone() or (0, [])
+            statement = self._comparing.statement(relation, plan.served, condition)
+            differing = Compared(*(cursor.execute(statement, {"keys": keys}).fetchone() or (0, 0, []))).listed
             if repair and differing:
                 self._repair(cursor, relation, plan.served[relation.name], differing)
                 if relation.name in plan.searched:
@@ -181,25 +274,6 @@ class Verifier:
             f"INSERT INTO {table} ({columns}) SELECT {columns} FROM ({expected}) e WHERE {exactly}", parameters
         )
 
-    def _statement(self, relation: Relation, generation: int, condition: Condition) -> str:
-        columns = [quoted(c.name) for c in relation.table.c]
-        others = [c for c in relation.table.c if c.name not in relation.key]
-        differing = ", ".join(
-            f"CASE WHEN e.{quoted(c.name)} IS DISTINCT FROM s.{quoted(c.name)} THEN '{c.name}' END" for c in others
-        )
-        stored = substitute(condition(relation.table.c[relation.key[0]]), {relation.table: relation.table.alias("s")})
-        return _COMPARE.format(
-            expected=render(expected_rows(self._projections, relation, condition)),
-            columns=", ".join(columns),
-            table=quoted(generation_name(relation.name, generation)),
-            condition=render(stored),
-            first=quoted(relation.key[0]),
-            key=f"jsonb_build_array({', '.join(f'coalesce(e.{quoted(k)}, s.{quoted(k)})' for k in relation.key)})",
-            key_e=f"jsonb_build_array({', '.join(f'e.{quoted(k)}' for k in relation.key)})",
-            key_s=f"jsonb_build_array({', '.join(f's.{quoted(k)}' for k in relation.key)})",
-            differing=f"array_remove(ARRAY[{differing}]::text[], NULL)",
-        )
-
 
 def _first_keys(differing: list[Any]) -> tuple[list[str], Condition]:
     """The first key columns of the rows that differ, as the parameter `keys`, and the condition that takes them."""
@@ -207,18 +281,3 @@ def _first_keys(differing: list[Any]) -> tuple[list[str], Condition]:
     if any(first is None for _, first, *_ in differing):
         return keys, lambda column: among_keys(column) | column.is_(None)
     return keys, among_keys
-
-
-def expected_rows(projections: Projections, relation: Relation, condition: Condition) -> Any:
-    """What the definition says over the entities, for the rows whose first key column meets the condition."""
-    if isinstance(relation, View):
-        query = restricted(relation, condition)
-    else:
-        first = next(iter(relation.by.values()))  # type: ignore[attr-defined]
-        query = relation.query.where(condition(first))
-    replaced = {
-        r.table: whole_query(projections, r).subquery(r.name)
-        for r in projections.relations
-        if any(t is r.table for t in reads(relation))
-    }
-    return substitute(query, replaced)

@@ -10,15 +10,24 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import psycopg
 from elasticsearch import NotFoundError
 
+from projector.errors import PrejoinError
 from projector.search.document import STATE, STATE_FIELD, Document
 from projector.search.keeping import Keeping
 from projector.search.rows import rows_of
+from projector.store import drift
 from projector.store.locks import LOCK
+from projector.store.names import generation_name
 from projector.store.outbox import PUT
+from projector.store.sampling import Ranges, random_keys
 
 PAGE = 1_000
+MOST = 2 * PAGE  # documents asked for at a time
+FEW = 5  # ranges for which nobody refreshes an index: what it does not show yet is asked for by key
+MENDED = 50_000  # keys that are sent at a time
+ATTEMPTS = 3
 TOLD = 1_000  # differences listed; the rest are counted
 
 Documents = dict[str, Any]
@@ -38,6 +47,7 @@ class SearchVerified:
     documents: int = 0
     different: int = 0
     repaired: int = 0
+    sampled: bool = False
     differences: list[tuple[str, str]] = field(default_factory=list)  # key; missing, extra or stale
 
 
@@ -48,46 +58,114 @@ class SearchVerifier:
         self._keeping, self._view = keeping, keeping.view
         self._document = Document(keeping.view, keeping.group)
 
-    async def verify(self, repair: bool = False, progress: Callable[[int], None] = lambda _: None) -> SearchVerified:
-        """Compare each row with its document, and mend those that differ if asked to. `progress` is told rows."""
-        found = SearchVerified(self._view.name)
+    async def verify(
+        self,
+        repair: bool = False,
+        progress: Callable[[int], None] = lambda _: None,
+        sample: Ranges | None = None,
+    ) -> SearchVerified:
+        """Compare each row with its document, or those of a sample, and mend those that differ if asked to.
+
+        `progress` is told rows. Where another copy comes to be searched meanwhile, that one is looked at anew.
+        """
+        for _ in range(ATTEMPTS):
+            before = await self._searched()
+            if before is None:
+                return SearchVerified(self._view.name, served=False)
+            found = SearchVerified(self._view.name, sampled=sample is not None)
+            self._generation, self._index = before[0], self._document.index_name(*before)
+            with suppress(psycopg.errors.UndefinedTable):  # dropped: what is served now is another one
+                await self._look(found, repair, progress, sample)
+                if found.repaired or await self._searched() == before:  # mending may have made another itself
+                    await self._remember(found)
+                    return found
+        raise PrejoinError(f"{self._view.name}: its search index was replaced again and again meanwhile: try later")
+
+    async def _searched(self) -> tuple[int, int] | None:
+        """The generation and search generation that are searched now, if there is one."""
         stand = await self._keeping.copies.stand()
         copy = next((c for c in stand.copies if c.state == "live"), None)
-        if copy is None:
-            found.served = False
-            return found
-        self._generation, index = stand.generation, self._document.index_name(stand.generation, copy.search)
-        different: dict[str, str] = {}
-        async for rows, documents in self._side_by_side(index):
+        return None if copy is None else (stand.generation, copy.search)
+
+    async def _look(
+        self, found: SearchVerified, repair: bool, progress: Callable[[int], None], sample: Ranges | None
+    ) -> None:
+        wrong: list[str] = []
+        with suppress(NotFoundError):  # deleted by hand: each row is missing
+            if sample is None or sample.many > FEW:
+                await self._keeping.client.indices.refresh(index=self._index)
+        async for rows, documents in self._side_by_side() if sample is None else self._here_and_there(sample):
             found.documents += len(documents)
             suspects = [key for key in rows.keys() | documents.keys() if rows.get(key) != documents.get(key)]
-            different |= await self._again(index, suspects)
+            told = await self._again(self._index, suspects)
+            # a document that says it is of another key than its own is told where its row is
+            different = {key: kind for key, kind in told.items() if key in rows or kind == "extra"}
+            found.different += len(different)
+            found.differences += sorted(different.items())[: max(TOLD - len(found.differences), 0)]
+            wrong += different if repair else ()
+            if len(wrong) >= MENDED:
+                found.repaired += await self._mend(wrong)
+                wrong = []
             progress(len(rows))
-        found.different, found.differences = len(different), sorted(different.items())[:TOLD]
-        if repair and different:
-            await self._repair(list(different))
-            left = await self._left(list(different))
-            found.repaired = len(different) - left
-        return found
+        found.differences.sort()
+        if wrong:
+            found.repaired += await self._mend(wrong)
 
-    async def _side_by_side(self, index: str) -> AsyncIterator[tuple[Documents, Documents]]:
+    async def _mend(self, keys: list[str]) -> int:
+        """Returns how many of the keys do not differ any more."""
+        await self._repair(keys)
+        return len(keys) - await self._left(keys)
+
+    async def _remember(self, found: SearchVerified) -> None:
+        """For `prejoin status`."""
+        left = [] if found.repaired else [((key,), kind) for key, kind in found.differences]
+        values = drift.seen(self._view.name, drift.INDEX, left)
+        async with self._keeping.connection.transaction():
+            if not found.sampled:
+                await self._keeping.connection.execute(drift.CLEAR, values)
+            await self._keeping.connection.execute(drift.SEE, values)
+
+    async def _side_by_side(self) -> AsyncIterator[tuple[Documents, Documents]]:
         """Ranges of keys: what the rows say the documents should be, and what they are."""
-        with suppress(NotFoundError):  # deleted by hand: each row is missing
-            await self._keeping.client.indices.refresh(index=index)
         low: str | None = None
         while True:
-            rows = await self._page(low)
-            high = max(rows) if len(rows) == PAGE else None
-            yield rows, await self._listed(index, low, high)
+            rows, documents, high = await self._side(low, PAGE)
+            yield rows, documents
             if high is None:
                 break
             low = high
-        yield {}, await self._found(index, {"bool": {"must_not": [_exists(self._field), _IS_STATE]}})
+        async for page in self._pages({"bool": {"must_not": [_exists(self._field), _IS_STATE]}}):
+            yield {}, page
 
-    async def _page(self, low: str | None) -> Documents:
+    async def _here_and_there(self, ranges: Ranges) -> AsyncIterator[tuple[Documents, Documents]]:
+        """Ranges of keys at random places, in order and without overlap."""
+        table = generation_name(self._view.name, self._generation)
+        query, values = random_keys([(table, self._view.key[0])], ranges.many)
+        chosen = await self._keeping.connection.execute(query, values, prepare=False)
+        high: str | None = None
+        for low in ranges.starts([key for (key,) in await chosen.fetchall()]):
+            if low is None or high is None or low >= high:
+                rows, documents, high = await self._side(low, ranges.span)
+                yield rows, documents
+                if high is None:
+                    return
+
+    async def _side(self, low: str | None, size: int) -> tuple[Documents, Documents, str | None]:
+        """What comes behind a key: rows' documents and documents, so many of each at most, and where they end."""
+        rows = await self._page(low, size)
+        high = max(rows) if len(rows) == size else None
+        documents = await self._listed(low, high)
+        if len(documents) == MOST:  # more than fit: the others come with the next range
+            high = max(str(document["is"][self._view.key[0]]) for document in documents.values())
+            rows = {key: row for key, row in rows.items() if key <= high}
+            async for page in self._pages({"term": {self._field: high}}):  # however many have this very key
+                documents |= page
+        return rows, documents, high
+
+    async def _page(self, low: str | None, size: int) -> Documents:
         query = (
             f"SELECT key, row FROM ({rows_of(self._view, self._generation)}) AS s "
-            f"WHERE %(low)s::text IS NULL OR key > %(low)s::text ORDER BY key LIMIT {PAGE}"
+            f"WHERE %(low)s::text IS NULL OR key > %(low)s::text ORDER BY key LIMIT {size}"
         )
         found = await self._keeping.connection.execute(query, {"low": low}, prepare=False)
         return {key: self._document.of(json.loads(row)) for key, row in await found.fetchall()}
@@ -96,27 +174,30 @@ class SearchVerifier:
     def _field(self) -> str:
         return f"is.{self._view.key[0]}"
 
-    async def _listed(self, index: str, low: str | None, high: str | None) -> Documents:
+    async def _listed(self, low: str | None, high: str | None) -> Documents:
+        """Documents of a range, in order, as many as fit in a page."""
         bounds = {"gt": low, "lte": high}
         within = {"range": {self._field: {name: value for name, value in bounds.items() if value is not None}}}
-        return await self._found(index, {"bool": {"filter": [within, _exists(self._field)], "must_not": [_IS_STATE]}})
+        query = {"bool": {"filter": [within, _exists(self._field)], "must_not": [_IS_STATE]}}
+        async for page in self._pages(query):
+            return page
+        return {}
 
-    async def _found(self, index: str, query: Mapping[str, Any]) -> Documents:
+    async def _pages(self, query: Mapping[str, Any]) -> AsyncIterator[Documents]:
         """All documents of a query, page by page."""
-        found: Documents = {}
         after: list[Any] | None = None
         while True:
             try:
                 answer = await self._keeping.client.search(
-                    index=index, query=query, size=PAGE, sort=[{self._field: "asc"}, {"_doc": "asc"}],
+                    index=self._index, query=query, size=MOST, sort=[{self._field: "asc"}, {"_doc": "asc"}],
                     search_after=after, track_total_hits=False,
                 )  # fmt: skip
             except NotFoundError:
-                return {}
+                return
             hits = answer["hits"]["hits"]
-            found |= {hit["_id"]: hit["_source"] for hit in hits}
-            if len(hits) < PAGE:
-                return found
+            yield {hit["_id"]: hit["_source"] for hit in hits}
+            if len(hits) < MOST:
+                return
             after = hits[-1]["sort"]
 
     async def _again(self, index: str, keys: list[str]) -> dict[str, str]:

@@ -45,6 +45,9 @@ SELECT json_build_object(
       UNION ALL SELECT relation, g::int, phase, done, total, started_at, beat_at
       FROM copies, jsonb_each_text(generations) AS each (relation, g) WHERE state = 'building' AND name IS NULL
     ) AS running),
+  'drift', (SELECT coalesce(json_object_agg(relation, kinds), '{{}}') FROM (SELECT relation, json_object_agg(
+      CASE place WHEN 'index' THEN 'search_' ELSE '' END || kind, keys) AS kinds
+    FROM drift_count GROUP BY relation) AS d),
   'dead_letters', (SELECT dead_letters FROM dead_letter_count))
 """
 
@@ -82,6 +85,7 @@ def report(projections: Projections, summary: Mapping[str, Any], rows: Mapping[s
         "paused": paused,
         "views": [_view(r, of_views, summary, rows) for r in projections.served],
         "dead_letters": summary["dead_letters"],
+        "drift": summary["drift"],
     }
 
 

@@ -150,6 +150,16 @@ copies = Table(
     Column("beat_at", _at, nullable=False, server_default=func.now()),
     comment="Copies of entities and views, made from the log; the schemas of each are named group$id.",
 )
+drift = Table(
+    "drift",
+    metadata,
+    Column("relation", Text, primary_key=True),
+    Column("place", Text, primary_key=True, comment="view, or index: its search index"),
+    Column("key", Text(collation="C"), primary_key=True, comment="JSON: the values of the key's columns"),
+    Column("kind", Text, nullable=False, comment="missing, extra, different or stale"),
+    Column("seen_at", _at, nullable=False, server_default=func.now()),
+    comment="Rows and documents seen to differ from what they should be; gone once a whole verify finds none.",
+)
 revisions = Sequence("revisions", metadata=metadata)
 changes = Table(
     "changes",
@@ -235,6 +245,9 @@ SEARCH_VIEWS = {
     "outbox_count": "SELECT relation, count(*) AS keys, min(since) AS since FROM outbox GROUP BY relation",
     "search_dead_letter_count": "SELECT relation, count(*) AS dead_letters FROM search_dead_letters GROUP BY relation",
 }
+DRIFT_VIEWS = {
+    "drift_count": "SELECT relation, place, kind, count(*) AS keys FROM drift GROUP BY relation, place, kind",
+}
 READABLE = (
     "projection_group",
     "positions",
@@ -247,4 +260,5 @@ READABLE = (
     "copies",
     *STATUS_VIEWS,
     *SEARCH_VIEWS,
+    *DRIFT_VIEWS,
 )

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from projector.search.document import STATE_ID
 from projector.search.keeping import Keeping, SearchUnreachable, keeping
 from projector.search.rebuild import follow, rebuild
 from projector.search.verify import SearchVerified, SearchVerifier
+from projector.store.sampling import Ranges
 from tests.integration.running import until
 from tests.integration.test_search_indexer import book, books, bookshelf
 from tests.search import Searched
@@ -28,9 +30,9 @@ async def kept(books: Searched) -> AsyncIterator[Keeping]:
         yield opened
 
 
-async def verified(books: Searched, repair: bool = False) -> SearchVerified:
+async def verified(books: Searched, repair: bool = False, rows: int | None = None) -> SearchVerified:
     async with kept(books) as opened:
-        return await SearchVerifier(opened).verify(repair)
+        return await SearchVerifier(opened).verify(repair, sample=Ranges.of(rows) if rows else None)
 
 
 @pytest.fixture
@@ -47,6 +49,59 @@ async def test_nothing_differs_and_what_waits_is_no_drift(bookshelf: World, book
     assert (found.documents, found.different, found.served) == (2_500, 0, True)
     bookshelf.given([book("b1", title="On its way", pages=500), book("b2", pages=5), book("new", pages=500)])
     assert (await verified(books)).different == 0
+
+
+async def test_a_sample_looks_at_some_and_finds_what_is_there(bookshelf: World, books: Searched, index: str) -> None:
+    found = await verified(books, rows=250)
+    assert (found.different, found.sampled) == (0, True)
+    assert 100 <= found.documents <= 300
+    document = (await books.client.get(index=index, id="b7"))["_source"]
+    for n in range(0, 2_500, 4):
+        await books.client.delete(index=index, id=f"b{n}")
+        other = document | {"is": {"book_id": f"b{n + 1}x"}}
+        await books.client.index(index=index, id=f"b{n + 1}x", document=other)
+    await books.client.indices.refresh(index=index)
+    found = await verified(books, rows=250)
+    assert {kind for _, kind in found.differences} == {"missing", "extra"}
+    assert 40 <= found.different <= 300
+    assert set(books.world.fetch("SELECT DISTINCT place, kind FROM drift")) == {
+        ("index", "missing"),
+        ("index", "extra"),
+    }
+
+
+async def test_documents_that_no_row_asks_for_are_told_however_many(
+    bookshelf: World, books: Searched, index: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("projector.search.verify.PAGE", 20)
+    monkeypatch.setattr("projector.search.verify.MOST", 50)
+    monkeypatch.setattr("projector.search.verify.MENDED", 100)
+    books.world.execute("DELETE FROM long_books__g1 WHERE book_id BETWEEN 'b10' AND 'b13'")
+    ((left,),) = books.world.fetch("SELECT count(*) FROM long_books__g1")
+    found = await verified(books)
+    assert (found.documents, found.different) == (2_500, 2_500 - left)
+    assert {kind for _, kind in found.differences} == {"extra"}
+    mended = await verified(books, repair=True)
+    assert (mended.different, mended.repaired) == (2_500 - left, 2_500 - left)
+    assert (await verified(books)).documents == left
+
+
+async def test_an_index_that_is_replaced_meanwhile_is_looked_at_anew(
+    bookshelf: World, books: Searched, index: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again, replaced = SearchVerifier._again, list[str]()
+
+    async def and_replace(verifier: SearchVerifier, *at: Any) -> Any:
+        if not replaced:
+            replaced.append(index)
+            async with kept(books) as opened:
+                assert await rebuild(opened) != index
+            await books.client.options(ignore_status=404).indices.delete(index=index)
+        return await again(verifier, *at)
+
+    monkeypatch.setattr(SearchVerifier, "_again", and_replace)
+    found = await verified(books)
+    assert (replaced, found.documents, found.different) == ([index], 2_500, 0)
 
 
 async def test_missing_extra_and_stale_documents_are_told_and_exactly_those_are_mended(
