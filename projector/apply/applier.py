@@ -19,7 +19,8 @@ from projector.apply.statistics import Statistics
 from projector.apply.window import Window
 from projector.declare.entity import Entity
 from projector.declare.projections import Projections
-from projector.errors import NotMigrated, OutOfDate, TooManyDeadLetters
+from projector.errors import NotMigrated, TooManyDeadLetters
+from projector.store.changed import out_of_date
 from projector.store.connect import connect
 from projector.store.definitions import declarations_digest, entity_tables
 from projector.store.locks import LOCK
@@ -28,7 +29,7 @@ from projector.store.names import generation_name
 _OPEN = """
 SELECT (SELECT declarations FROM projection_group),
        (SELECT coalesce(jsonb_object_agg(relation, generation), '{}') FROM served),
-       (SELECT coalesce(jsonb_object_agg(relation, generation), '{}') FROM generations WHERE state = 'building'),
+       EXISTS (SELECT FROM generations WHERE state = 'building'),
        EXISTS (SELECT FROM journals),
        ARRAY(SELECT DISTINCT relation FROM search_generations WHERE state <> 'gone'),
        set_config('plan_cache_mode', 'force_generic_plan', true)  -- see `write.FEW`
@@ -61,6 +62,7 @@ class Applier:
         self._window = Window()
         self._connection: psycopg.Connection[Any] | None = None
         self._plan: Plan | None = None
+        self._captures = False  # what it changes of entities, for generations that are being built
         self._statistics = Statistics()
 
     def apply(self, chunks: Iterable[Chunk]) -> Outcome:
@@ -91,7 +93,8 @@ class Applier:
             clock.lap("fold")
             with cursor.connection.pipeline():  # rows of one entity are made while Postgres writes those of another
                 for name, store in self._stores.items():
-                    outcome.rows[name] = store.save(cursor, (a for a in aggregates.values() if a.entity.name == name))
+                    its = (a for a in aggregates.values() if a.entity.name == name)
+                    outcome.rows[name] = store.save(cursor, its, self._captures)
                 letters.save(cursor)
             clock.lap("entities")
             for change in plan.refresh(cursor, aggregates.values()):
@@ -122,20 +125,15 @@ class Applier:
 
     def _open(self, cursor: psycopg.Cursor[Any]) -> tuple[Plan, bool]:
         try:
-            opened: tuple[Any, ...] = cursor.execute(_OPEN).fetchone() or (None, {}, {}, False, [], "")
+            opened: tuple[Any, ...] = cursor.execute(_OPEN).fetchone() or (None, {}, False, False, [], "")
         except psycopg.errors.UndefinedTable:
             raise NotMigrated(self._group) from None
-        digest, served, building, any_journal, searched, _ = opened
+        digest, served, self._captures, any_journal, searched, _ = opened
         if digest != self._digest:
-            raise OutOfDate(
-                "the database was made from other declarations than this process has: run `prejoin migrate` with the "
-                "newer release, and stop what runs an older one"
-            )
-        if self._plan is None or (self._plan.served, self._plan.building) != (served, building):
-            self._plan = Plan(self._projections, served, building)
-        for plan in (self._plan, self._plan.built):
-            if plan is not None:
-                plan.searched = frozenset(searched)
+            raise out_of_date(cursor, self._projections)
+        if self._plan is None or self._plan.served != served:
+            self._plan = Plan(self._projections, served)
+        self._plan.searched = frozenset(searched)
         return self._plan, any_journal
 
     def _load(self, cursor: psycopg.Cursor[Any], incoming: Iterable[Incoming], any_journal: bool) -> Aggregates:
@@ -220,7 +218,7 @@ class Applier:
 
     def save_one(self, cursor: psycopg.Cursor[Any], aggregate: Aggregate) -> None:
         """Write one aggregate."""
-        self._stores[aggregate.entity.name].save(cursor, [aggregate])
+        self._stores[aggregate.entity.name].save(cursor, [aggregate], self._captures)
 
     def close(self) -> None:
         """Close the connection; the next call opens another."""

@@ -1,0 +1,314 @@
+"""A release whose views are others than those that are served: workers and API of the release before go on until the
+switch, and its API behind it; the new release's come in.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import select
+
+from projector.apply.applier import Applier
+from projector.declare import Rollup, Search, View, count, total
+from projector.declare.projections import Projections
+from projector.errors import OutOfDate
+from projector.operate.rebuild import Rebuild, Step
+from projector.store.migrate import Steps, migrate
+from read_api.app import create_app
+from tests.api import running, settings_of
+from tests.model import Record
+from tests.shelf import Book, author, book, make_authors, make_books, projections
+from tests.world import Rows, World
+
+CHANGED = ("book_list", "by_shelf", "of_author", "pupils")
+
+
+class Noted(Book, frozen=True):
+    """The new release keeps one field more."""
+
+    note: str | None = None
+
+
+def before() -> Projections:
+    books, authors = make_books(), make_authors()
+    b = books.c
+    listed = View(
+        "book_list", path="books", key="book_id", indexes=[("shelf",)], search=Search(text={"title": 1}),
+        query=select(b.book_id, b.title, b.shelf, b.pages, b.author_id).select_from(books.table),
+    )  # fmt: skip
+    measures = {"books": count(), "pages": total(listed.c.pages)}
+    return projections([authors, books], [
+        listed,
+        Rollup("by_shelf", path="shelves", source=listed, by={"shelf": listed.c.shelf}, measures=measures),
+        View("of_author", path="of-author", key="book_id", query=select(b.book_id, b.author_id, b.title)),
+        View("dropped", path="dropped", key="book_id", query=select(b.book_id, b.pages)),
+        View("prices", path="prices", key="book_id", query=select(b.book_id, b.price)),
+    ])  # fmt: skip
+
+
+def after() -> Projections:
+    """Columns added, renamed and removed, a join to authors, another key, a view more, a view less."""
+    books, authors = make_books(Noted, ["author_id", "shelf"]), make_authors()
+    b, a, teachers = books.c, authors.c, authors.table.alias("teachers")
+    joined = books.table.outerjoin(authors.table, a.author_id == b.author_id)
+    joined = joined.outerjoin(teachers, teachers.c.author_id == a.teacher_id)
+    listed = View(
+        "book_list", path="books", key="book_id", indexes=[("shelf",)], search=Search(text={"name": 1}),
+        query=select(
+            b.book_id, b.title.label("name"), b.shelf, b.author_id, b.note,
+            a.name.label("author"), teachers.c.name.label("teacher"),
+        ).select_from(joined),
+    )  # fmt: skip
+    measures = {"books": count(), "known": count(where=listed.c.author.is_not(None))}
+    written = select(b.author_id, b.book_id, b.title).select_from(books.table).where(b.author_id.is_not(None))
+    pupils = select(a.teacher_id.label("teacher_id"), a.author_id).where(a.teacher_id.is_not(None))
+    return projections([authors, books], [
+        listed,
+        Rollup("by_shelf", path="shelves", source=listed, by={"shelf": listed.c.shelf}, measures=measures),
+        View("of_author", path="of-author", key=("author_id", "book_id"), query=written),
+        View("prices", path="prices", key="book_id", query=select(b.book_id, b.price)),
+        View("pupils", path="pupils", key=("teacher_id", "author_id"), query=pupils),
+    ])  # fmt: skip
+
+
+class Library:
+    """Books and authors as their last events tell them: what the views must hold."""
+
+    def __init__(self, seed: int) -> None:
+        self._pick = random.Random(seed)
+        self.books: dict[str, dict[str, Any]] = {}
+        self.authors: dict[str, dict[str, Any]] = {}
+
+    def events(self, number: int) -> list[Record]:
+        return [self._book() if self._pick.random() < 0.6 else self._author() for _ in range(number)]
+
+    def _some(self, letter: str, most: int) -> str:
+        return f"{letter}{self._pick.randint(1, most)}"
+
+    def _book(self) -> Record:
+        name, pick = self._some("b", 60), self._pick
+        data = {"title": self._some("Title ", 9), "shelf": pick.choice(["s1", "s2", None]), "pages": pick.randint(1, 9),
+                "author_id": pick.choice([None, self._some("a", 12)])}  # fmt: skip
+        self.books[name] = data
+        return book(name, **data)
+
+    def _author(self) -> Record:
+        name = self._some("a", 12)
+        self.authors[name] = {
+            "name": self._some("Name ", 9),
+            "teacher_id": self._pick.choice([None, self._some("a", 12)]),
+        }
+        return author(name, **self.authors[name])
+
+    def _name(self, author_id: str | None) -> str | None:
+        return self.authors[author_id]["name"] if author_id in self.authors else None
+
+    def list_before(self) -> dict[str, dict[str, Any]]:
+        return {key: {"book_id": key, **data} for key, data in self.books.items()}
+
+    def views_after(self) -> dict[str, Rows]:
+        listed: Rows = {}
+        shelves: Rows = {}
+        for key, data in self.books.items():
+            teacher = self.authors.get(data["author_id"], {}).get("teacher_id")
+            row = listed[key,] = {
+                "book_id": key, "name": data["title"], "shelf": data["shelf"], "author_id": data["author_id"],
+                "note": None, "author": self._name(data["author_id"]), "teacher": self._name(teacher),
+            }  # fmt: skip
+            group = shelves.setdefault((row["shelf"],), {"shelf": row["shelf"], "books": 0, "known": 0})
+            group["books"] += 1
+            group["known"] += row["author"] is not None
+        written = {(d["author_id"], k): {"author_id": d["author_id"], "book_id": k, "title": d["title"]}
+                   for k, d in self.books.items() if d["author_id"]}  # fmt: skip
+        pupils = {(d["teacher_id"], k): {"teacher_id": d["teacher_id"], "author_id": k}
+                  for k, d in self.authors.items() if d["teacher_id"]}  # fmt: skip
+        prices = {(k,): {"book_id": k, "price": "10.00"} for k in self.books}
+        return {"book_list": listed, "by_shelf": shelves, "of_author": written, "pupils": pupils, "prices": prices}
+
+
+@pytest.fixture
+def served(database_url: str, read_database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """The release before, where each view is too large to be built at once."""
+    monkeypatch.setattr("projector.store.migrate.FEW", 0)
+    monkeypatch.setattr("projector.operate.rebuild.RANGE", 7)
+    monkeypatch.setattr("projector.apply.plan.PORTION", 5)
+    made = World(database_url, before(), read_database_url)
+    yield made
+    made.drop()
+
+
+def migrated(world: World, read_url: str, declared: Projections, dry_run: bool = False) -> Steps:
+    return migrate(world.url, read_url, world.group, declared, dry_run)
+
+
+def rebuilding(world: World, declared: Projections, *names: str) -> Rebuild:
+    return Rebuild(world.url, world.group, declared, [declared.relation(name) for name in names])
+
+
+def become(world: World, declared: Projections) -> None:
+    world.applier.close()
+    world.projections = declared
+    world.applier = Applier(world.url, world.group, declared, dead_letter_limit=1.0)
+
+
+@asynccontextmanager
+async def api_of(
+    world: World, read_url: str, declared: Projections, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[httpx.AsyncClient]:
+    """An API process of one release."""
+    monkeypatch.setattr("read_api.app.load", lambda _: declared)
+    async with running(create_app(settings_of(world, read_url))) as client:
+        yield client
+
+
+def agree(world: World, library: Library) -> None:
+    while world.applier.drain():
+        pass
+    assert world.views() == library.views_after()
+    assert world.drift() == []
+
+
+def test_migrate_says_what_waits_for_a_rebuild_and_leaves_the_release_before_at_work(
+    served: World, read_database_url: str
+) -> None:
+    library, new = Library(1), after()
+    served.given(library.events(50))
+    said = [
+        "leave book_list, changed (added: name, note, author, teacher; removed: title, pages): "
+        "run `prejoin rebuild book_list`",
+        "leave by_shelf, changed (added: known; removed: pages): run `prejoin rebuild by_shelf`",
+        "leave of_author, changed (its query, its key, its version, or what it reads): run `prejoin rebuild of_author`",
+        "leave pupils, new: run `prejoin rebuild pupils`",
+    ]
+    for dry_run in (True, False):
+        steps = migrated(served, read_database_url, new, dry_run)
+        assert steps == ["add column books.note", *said]
+        assert steps.rebuild == CHANGED
+    assert migrated(served, read_database_url, new) == said
+    served.given(library.events(50))
+    assert served.drift() == []
+    with closing(Applier(served.url, served.group, new)) as early:
+        with pytest.raises(OutOfDate, match=r"run `prejoin rebuild book_list by_shelf of_author pupils`"):
+            early.drain()
+    assert migrated(served, read_database_url, before()) == []  # back to the release before: nothing waits any more
+    with pytest.raises(OutOfDate, match="run `prejoin migrate` with this release"):
+        rebuilding(served, new, "book_list").run()
+
+
+class Interrupted(Exception):
+    """Stands for whatever ends a run: no step cleans up after it."""
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_another_release_comes_in_while_the_one_before_applies_and_serves(
+    served: World, read_database_url: str, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    library, rng, new = Library(seed), random.Random(seed), after()
+    served.given(library.events(120))
+    served.execute("UPDATE projection_group SET as_of = '2026-03-01T00:00:00Z'")
+    migrated(served, read_database_url, new)
+    switched, interruptions = False, 0
+
+    def step(_: Step) -> None:
+        served.given(library.events(rng.randint(1, 12)))
+        if rng.random() < 0.15:
+            raise Interrupted
+
+    def bring_in() -> None:
+        nonlocal switched, interruptions
+        while not switched:
+            try:  # naming one: what else has changed comes with it
+                built = rebuilding(served, new, "book_list").run(step)
+                assert built.keys() == set(CHANGED)
+                switched = True
+            except Interrupted:
+                interruptions += 1
+                served.given(library.events(9))
+
+    async with (
+        api_of(served, read_database_url, before(), monkeypatch) as old_api,
+        api_of(served, read_database_url, new, monkeypatch) as new_api,
+    ):
+        assert (await new_api.get("/readyz")).json()["type"] == "urn:prejoin:other-definition"
+        work = asyncio.create_task(asyncio.to_thread(bring_in))
+        seen = 0
+        while not work.done():
+            seen = await read_all(old_api, seen)
+            kept = (await new_api.get("/v1/prices?limit=200")).json()["data"]
+            assert {"book_id", "price"} == set().union(*kept)
+            refused = await new_api.get("/v1/books")
+            assert refused.status_code in (200, 503)
+            assert refused.status_code == 200 or "prejoin rebuild book_list" in refused.json()["detail"]
+        await work
+        assert interruptions > 0
+        await served_as_at_the_switch(served, library, old_api, new_api)
+    refused = library.events(1)
+    with pytest.raises(OutOfDate, match="other declarations"):
+        served.given(refused)
+    become(served, new)
+    served.given(refused)
+    agree(served, library)
+    served.given(library.events(60))
+    agree(served, library)
+    assert migrated(served, read_database_url, new) == []
+    assert served.fetch("SELECT count(*) FROM captured") == [(0,)]
+    with closing(rebuilding(served, new, "prices")) as again:
+        assert {"book_list__g1", "by_shelf__g1", "of_author__g1"} & set(again.drop_old()) == set()
+    with closing(rebuilding(served, new, *CHANGED)) as again:
+        again.run()
+    agree(served, library)
+
+
+async def read_all(client: httpx.AsyncClient, before: int) -> int:
+    """The whole list, by pages, and searches: whole, of one form, never fewer rows than before."""
+    found: list[dict[str, Any]] = []
+    cursor: dict[str, str] = {}
+    while True:
+        answer = await client.get("/v1/books", params={"limit": "25", **cursor})
+        assert answer.status_code == 200, answer.text
+        page = answer.json()
+        found += page["data"]
+        if not page["has_more"]:
+            break
+        cursor = {"cursor": page["next_cursor"]}
+    assert {tuple(row) for row in found} == {("book_id", "title", "shelf", "pages", "author_id")}
+    assert [row["book_id"] for row in found] == sorted({row["book_id"] for row in found})
+    assert len(found) >= before
+    for path in (
+        "/v1/books/search?q=title",
+        f"/v1/books/{found[0]['book_id']}",
+        "/v1/shelves",
+        "/v1/dropped",
+        "/readyz",
+    ):
+        answer = await client.get(path)
+        assert answer.status_code == 200, answer.text
+    return len(found)
+
+
+async def served_as_at_the_switch(
+    world: World, library: Library, old_api: httpx.AsyncClient, new_api: httpx.AsyncClient
+) -> None:
+    """The old API serves what it knows as it was, and says so; the new one what is live."""
+    world.execute("UPDATE projection_group SET as_of = '2026-04-01T00:00:00Z'")
+    world.execute("UPDATE positions SET next = next + 100")
+    new, old = await new_api.get("/v1/books?limit=200"), await old_api.get("/v1/books?limit=200")
+    assert new.json()["data"] == [row for _, row in sorted(library.views_after()["book_list"].items())]
+    rows = {row["book_id"]: row for row in old.json()["data"]}
+    assert rows == library.list_before()
+    assert (await new_api.get("/readyz")).status_code == (await old_api.get("/readyz")).status_code == 200
+    assert new.headers["Prejoin-As-Of"] == "2026-04-01T00:00:00Z"
+    assert old.headers["Prejoin-As-Of"] == "2026-03-01T00:00:00Z"
+    assert old.headers["Prejoin-Position"] != new.headers["Prejoin-Position"]
+    wanted = {"Prejoin-Min-Position": new.headers["Prejoin-Position"]}
+    assert (await new_api.get("/v1/books", headers=wanted)).status_code == 200
+    assert (await old_api.get("/v1/books", headers=wanted)).json()["type"] == "urn:prejoin:position-not-reached"
+    found = (await old_api.get("/v1/books/search?q=title")).json()
+    assert (found["total"]["value"], found["backend"]) == (len(rows), "postgres")
+    assert (await old_api.get("/v1/dropped")).status_code == 200
+    assert (await old_api.get("/v1/prices")).headers["Prejoin-As-Of"] == "2026-04-01T00:00:00Z"
+    world.execute("UPDATE positions SET next = next - 100")
