@@ -43,6 +43,9 @@ def rebuild(
 
     Readers see the copy before until the switch, with its search index. An interrupted rebuild goes on when the command
     is given again. Views that read each other are built together. The copy before is kept until the next rebuild.
+
+    It brings in views that are new or have changed, all of them, whichever are named: workers of the release before go
+    on until the switch, and its API serves the copies before behind it, as they were.
     """
     settings, projections = loaded()
     chosen = named(projections, views, every, "rebuild")
@@ -80,6 +83,9 @@ def _rebuild(
         _ask(plan, yes)
         with _showing(plan, as_json) as tell:
             built = made.run(tell, _following(at) if urls else None)
+        for view in projections.searched if urls and made.changed else ():
+            if view.name in built:
+                note(f"{view.name}: Postgres answers searches until an indexer of this release has made the index")
         dropped = made.drop_old() if drop_old else []
     if as_json:
         emit_json({"views": [{"view": name, "generation": g} for name, g in built.items()], "dropped": dropped})
@@ -102,9 +108,10 @@ def _say_plan(plan: "Planned", as_json: bool) -> None:
         return
     from rich.table import Table
 
-    table = Table("view", "served", "rows, about", "bytes, about")
+    table = Table("view", "served", "rows, about", "bytes, about", "definition")
     for row in plan.rows:
-        table.add_row(row.view, str(row.generation), f"{row.rows:,}", f"{row.bytes:,}")
+        generation = str(row.generation or "–")
+        table.add_row(row.view, generation, f"{row.rows:,}", f"{row.bytes:,}", row.change or "the same")
     report(table)
     total = sum(row.bytes for row in plan.rows)
     report(f"needs some {total / 1e6:,.0f} MB beside what is there")

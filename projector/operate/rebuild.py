@@ -15,33 +15,22 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import psycopg
-from sqlalchemy import Table
 
 from projector.apply import captured
 from projector.apply.plan import FAN_OUT, PORTION, Plan
-from projector.apply.refresh import restricted
 from projector.declare.projections import Projections
-from projector.declare.shape import Scope, shape_of
-from projector.declare.sql import in_range, quoted, render, substitute, type_name
-from projector.declare.view import Relation, View, unsound_key
+from projector.declare.view import Relation, View
 from projector.errors import NotMigrated, OutOfDate, PrejoinError
+from projector.operate.filling import PHASE, Filling, Progress, Step
 from projector.store import definitions, generations
 from projector.store.changed import changed
 from projector.store.connect import connect
 from projector.store.locks import LOCK, REBUILD_LOCK
-from projector.store.names import generation_name, generation_table, schemas
+from projector.store.names import schemas
 
-RANGE = 50_000  # rows filled in one transaction: what an interruption costs at most
 PATIENCE = 5.0  # seconds of trying to drop what was served before, while it is still read
 FEW = 1_000  # changes and keys that may be left for the switch, which batches wait for
 
-_STAND = "SELECT phase, filled_to, rows, expected FROM rebuilds WHERE relation = %s"
-_GONE = ("gone", None, 0, None)
-_FILLED = """
-UPDATE rebuilds SET phase = %(phase)s, filled_to = %(to)s, rows = rows + %(rows)s, beat_at = now()
-WHERE relation = %(relation)s
-"""
-_PHASE = "UPDATE rebuilds SET phase = %s, beat_at = now() WHERE relation = ANY(%s)"
 _IS_MIGRATED = "SELECT coming FROM projection_group"
 _SERVED = "SELECT relation, generation FROM served"
 # What must hold as long as it is built, and what the plan needs to know; see `write.FEW` for the last.
@@ -56,7 +45,6 @@ _PENDING = """
 SELECT coalesce(sum(cardinality(keys)), 0) FROM pending JOIN generations USING (relation, generation)
 WHERE relation = ANY(%s) AND state = 'building'
 """
-_INDEXES = "SELECT indexname FROM pg_indexes WHERE schemaname = %s"
 _SIZES = """
 SELECT relation, generation, greatest(reltuples, 0)::bigint, pg_total_relation_size(c.oid)
 FROM served JOIN pg_class AS c ON c.oid = to_regclass(quote_ident(relation || '__g' || generation))
@@ -84,20 +72,10 @@ class Planned(NamedTuple):
     goes_on: bool
 
 
-class Step(NamedTuple):
-    """How far one view is; `expected` rows are those of the generation before."""
-
-    view: str
-    phase: str
-    rows: int
-    expected: int | None
-
-
-Progress = Callable[[Step], None]
 Search = Callable[[View, int], None]
 
 
-class Rebuild:
+class Rebuild(Filling):
     """One run of `prejoin rebuild` over some relations, all that they are connected with, and all that has changed."""
 
     def __init__(
@@ -108,14 +86,13 @@ class Rebuild:
         chosen: Sequence[Relation],
         word_indexes: bool = False,
     ) -> None:
-        self._url, self._group, self._projections = url, group, projections
-        self._word_indexes = word_indexes
+        super().__init__(group, projections, word_indexes)
+        self._url = url
         self._digest = definitions.declarations_digest(projections)
         self._chosen = list(chosen)
         self._take({})
         self._strange: list[str] = []  # not declared here: what releases before have left
         self._served: dict[str, int] = {}
-        self._generations: dict[str, int] = {}  # what is served, but for what is built
         self._plan: Plan | None = None
 
     def plan(self) -> Planned:
@@ -145,7 +122,7 @@ class Rebuild:
             self._catch_up(connection, progress)
             for view in self._projections.searched if search and not self.changed else ():
                 if search and view.name in self._names:
-                    connection.execute(_PHASE, ("searching", [view.name]))
+                    connection.execute(PHASE, ("searching", [view.name]))
                     progress(Step(view.name, "searching", 0, None))
                     search(view, self._generations[view.name])
             self._catch_up(connection, progress)
@@ -245,62 +222,6 @@ class Rebuild:
                 self._generations[name] = generations.begin(cursor, name, relation.version, digests[name], served)
                 cursor.execute(definitions.generation_ddl(self._projections, relation, self._generations, schema))
 
-    def _fill(self, connection: psycopg.Connection[Any], relation: Relation, progress: Progress) -> None:
-        ranged = isinstance(relation, View) and relation.stored and not relation.keys
-        statement = self._filling(relation, ranged) if relation.stored else ""
-        while True:
-            phase, low, rows, expected = connection.execute(_STAND, (relation.name,)).fetchone() or _GONE
-            if phase not in ("waiting", "filling"):
-                return
-            high = self._bound(connection, relation, low) if ranged and isinstance(relation, View) else None
-            with connection.transaction(), connection.cursor() as cursor:
-                cursor.execute("SET LOCAL work_mem = '128MB'")
-                try:
-                    filled = cursor.execute(statement, {"low": low, "high": high}).rowcount if statement else 0
-                except psycopg.IntegrityError:  # what Postgres says of it holds the row
-                    raise unsound_key(relation) from None
-                values = {"relation": relation.name, "to": high, "rows": filled}
-                cursor.execute(_FILLED, values | {"phase": "filling" if high is not None else "indexing"})
-            progress(Step(relation.name, "filling", rows + filled, expected))
-
-    def _filling(self, relation: Relation, ranged: bool) -> str:
-        query = restricted(relation, in_range) if ranged and isinstance(relation, View) else relation.query
-        names = {r.table: generation_table(r, self._generations[r.name]) for r in self._projections.relations}
-        columns = ", ".join(quoted(c.name) for c in relation.table.c)
-        table = quoted(generation_name(relation.name, self._generations[relation.name]))
-        return f"INSERT INTO {table} ({columns}) {render(substitute(query, names))}"
-
-    def _bound(self, connection: psycopg.Connection[Any], relation: View, low: str | None) -> str | None:
-        """Where the next range of the first key column ends: so many rows of the table that it comes from on; None: it
-        is the last.
-        """
-        scope = shape_of(relation.query)
-        table, column = _origin(scope, scope.targets(relation.key[0]))
-        names = {r.table: generation_name(r.name, self._generations[r.name]) for r in self._projections.relations}
-        first, kind = quoted(column), type_name(relation.table.c[relation.key[0]])
-        row = connection.execute(
-            f"SELECT {first}::text FROM {quoted(names.get(table, table.name))} "
-            f"WHERE %(low)s::text IS NULL OR {first} > %(low)s::{kind} ORDER BY {first} OFFSET {RANGE} LIMIT 1",
-            {"low": low},
-            prepare=False,
-        ).fetchone()
-        return None if row is None else row[0]
-
-    def _index(self, connection: psycopg.Connection[Any], relation: Relation, progress: Progress) -> None:
-        """Make what indexes it lacks; where an interrupted run has made them, others may be declared since."""
-        wanted = definitions.indexes(self._projections, relation, self._generations, self._word_indexes)
-        there = {name for (name,) in connection.execute(_INDEXES, (schemas(self._group)[2],))}
-        lacking = [ddl for name, ddl in wanted.items() if name not in there]
-        phase, _, rows, expected = connection.execute(_STAND, (relation.name,)).fetchone() or _GONE
-        if phase != "indexing" and (phase == "gone" or not lacking):
-            return
-        progress(Step(relation.name, "indexing", rows, expected))
-        for ddl in lacking:
-            connection.execute(ddl)
-        if relation.stored:
-            connection.execute(f"ANALYZE {quoted(generation_name(relation.name, self._generations[relation.name]))}")
-        connection.execute(_PHASE, ("draining", [relation.name]))
-
     def _catch_up(self, connection: psycopg.Connection[Any], progress: Progress) -> None:
         """Take in what batches have captured meanwhile, until the rest is little enough to do at the switch.
 
@@ -308,7 +229,7 @@ class Rebuild:
         """
         before = None
         while True:
-            connection.execute(_PHASE, ("draining", self._names))
+            connection.execute(PHASE, ("draining", self._names))
             with connection.cursor() as cursor:
                 left = self._left(cursor)
             if left <= FEW or (left <= FAN_OUT and before is not None and left > before // 2):
@@ -373,13 +294,4 @@ class Rebuild:
         return building, searched
 
 
-def _origin(scope: Scope, targets: list[Any]) -> tuple[Table, str]:
-    """The table and the column that a view's first key column comes from, at best a table that has one row for each."""
-    found: list[tuple[Table, str]] = []
-    for target in targets:
-        node = scope.node_of(target)
-        if node.table is not None:
-            found.append((node.table, target.name))
-        elif node.inner is not None:
-            found.append(_origin(node.inner, node.inner.targets(target.key)))
-    return next((f for f in found if [c.name for c in f[0].primary_key] == [f[1]]), found[0])
+__all__ = ["Planned", "PlannedView", "Progress", "Rebuild", "Search", "Step"]

@@ -53,7 +53,7 @@ def out_of_date(cursor: Cursor, projections: Projections) -> OutOfDate:
         )
     return OutOfDate(
         "the database was made from other declarations than this process has: run `prejoin migrate` with the "
-        "newer release, and stop what runs an older one"
+        "newer release, and the `prejoin rebuild` that it asks for; stop what runs an older one"
     )
 
 

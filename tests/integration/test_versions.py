@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
+from copy import copy
 from typing import Any
 
 import httpx
@@ -20,9 +21,11 @@ from projector.operate.rebuild import Rebuild, Step
 from projector.store.migrate import Steps, migrate
 from read_api.app import create_app
 from tests.api import running, settings_of
-from tests.model import Record
+from tests.integration.test_replay import replay_all
+from tests.model import Model, Record
+from tests.model.histories import random_stream
 from tests.shelf import Book, author, book, make_authors, make_books, projections
-from tests.world import Rows, World
+from tests.world import Rows, World, world
 
 CHANGED = ("book_list", "by_shelf", "of_author", "pupils")
 
@@ -134,7 +137,7 @@ class Library:
 def served(database_url: str, read_database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """The release before, where each view is too large to be built at once."""
     monkeypatch.setattr("projector.store.migrate.FEW", 0)
-    monkeypatch.setattr("projector.operate.rebuild.RANGE", 7)
+    monkeypatch.setattr("projector.operate.filling.RANGE", 7)
     monkeypatch.setattr("projector.apply.plan.PORTION", 5)
     made = World(database_url, before(), read_database_url)
     yield made
@@ -191,9 +194,9 @@ def test_migrate_says_what_waits_for_a_rebuild_and_leaves_the_release_before_at_
     assert migrated(served, read_database_url, new) == said
     served.given(library.events(50))
     assert served.drift() == []
-    with closing(Applier(served.url, served.group, new)) as early:
-        with pytest.raises(OutOfDate, match=r"run `prejoin rebuild book_list by_shelf of_author pupils`"):
-            early.drain()
+    named = "run `prejoin rebuild book_list by_shelf of_author pupils`"
+    with closing(Applier(served.url, served.group, new)) as early, pytest.raises(OutOfDate, match=named):
+        early.drain()
     assert migrated(served, read_database_url, before()) == []  # back to the release before: nothing waits any more
     with pytest.raises(OutOfDate, match="run `prejoin migrate` with this release"):
         rebuilding(served, new, "book_list").run()
@@ -312,3 +315,60 @@ async def served_as_at_the_switch(
     assert (await old_api.get("/v1/dropped")).status_code == 200
     assert (await old_api.get("/v1/prices")).headers["Prejoin-As-Of"] == "2026-04-01T00:00:00Z"
     world.execute("UPDATE positions SET next = next - 100")
+
+
+def test_the_whole_shop_as_another_version_equals_the_model_replays_included(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("store.migrate.FEW", 0), ("operate.filling.RANGE", 50), ("apply.plan.PORTION", 5)):
+        monkeypatch.setattr(f"projector.{name}", value)
+    with world(database_url) as shop:
+        records = random_stream(4, customers=10, products=10, orders=80)
+        coming = [records[at : at + 15] for at in range(len(records) // 2, len(records), 15)]
+        shop.given(records[: len(records) // 2], 200)
+        old, replayed = shop.projections, list[tuple[str, int, int]]()
+        relations = [copy(relation) for relation in old.relations]
+        for relation in relations:
+            relation.version += 1
+            if isinstance(relation, Rollup):
+                relation.source = next(r for r in relations if isinstance(r, View) and r.name == relation.source.name)
+        new = Projections(old.name, old.registry, old.entities, relations)
+        assert migrate(shop.url, None, shop.group, new).rebuild == tuple(r.name for r in relations)
+
+        def step(told: Step) -> None:
+            for batch in coming[:2]:
+                shop.given(batch)
+            del coming[:2]
+            if told.phase == "indexing" and not coming and not replayed:
+                replayed.extend(replay_all(shop))
+
+        rebuilding(shop, new, "fulfilment").run(step)
+        assert replayed
+        model = Model().apply_all(records)
+        for place in replayed:
+            model.replay(*place)
+        become(shop, new)
+        while shop.applier.drain():
+            pass
+        assert shop.views() == model.views()
+        assert shop.drift() == []
+
+
+def test_where_the_engine_is_upgraded_with_it_workers_that_would_capture_nothing_stop(
+    served: World, read_database_url: str
+) -> None:
+    library, new = Library(3), after()
+    served.given(library.events(60))
+    served.execute("DROP TABLE captured")
+    for table, column in (("rebuilds", "captured_to"), ("generations", "as_of"), ("generations", "positions"),
+                          ("projection_group", "coming")):  # fmt: skip
+        served.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+    served.execute("UPDATE migrations SET version_num = '0005'")
+    with closing(Applier(served.url, served.group, new)) as early, pytest.raises(OutOfDate, match="prejoin migrate"):
+        early.drain()
+    assert "stop workers of the release before" in migrated(served, read_database_url, new)[-1]
+    with pytest.raises(OutOfDate):
+        served.applier.drain()
+    rebuilding(served, new, *CHANGED).run()
+    become(served, new)
+    agree(served, library)
