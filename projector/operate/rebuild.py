@@ -90,7 +90,7 @@ class Rebuild(Filling):
         self._url = url
         self._digest = definitions.declarations_digest(projections)
         self._chosen = list(chosen)
-        self._take({})
+        self._choose({})
         self._strange: list[str] = []  # not declared here: what releases before have left
         self._served: dict[str, int] = {}
         self._plan: Plan | None = None
@@ -145,7 +145,7 @@ class Rebuild(Filling):
     def close(self) -> None:
         """Nothing is open between its calls."""
 
-    def _take(self, changes: dict[str, str]) -> None:
+    def _choose(self, changes: dict[str, str]) -> None:
         """The relations to be built: a release is switched to as a whole, so what has changed is among them."""
         self.changed = changes
         self.relations = self._projections.connected([*self._chosen, *map(self._projections.relation, changes)])
@@ -154,7 +154,7 @@ class Rebuild(Filling):
     def _look(self, connection: psycopg.Connection[Any]) -> None:
         try:
             connection.execute(_IS_MIGRATED)
-            self._take(changed(connection.cursor(), self._projections))
+            self._choose(changed(connection.cursor(), self._projections))
         except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
             raise NotMigrated(self._group) from None
 
@@ -170,6 +170,7 @@ class Rebuild(Filling):
         """A connection whose session has the views for itself. Raises PrejoinError where another has one of them."""
         with connect(self._url, self._group, autocommit=True, name="prejoin rebuild") as connection:
             self._look(connection)
+            self._check(connection.execute(_OPEN, {"digest": self._digest}).fetchone())
             for name in self._names:
                 if not self._is_mine(connection, name):
                     who, since = generations.runner(connection, name)
@@ -227,17 +228,19 @@ class Rebuild(Filling):
 
         Or as little as it gets, where large batches come one after another.
         """
-        before = None
+        before, most = None, PORTION
         while True:
             connection.execute(PHASE, ("draining", self._names))
             with connection.cursor() as cursor:
                 left = self._left(cursor)
             if left <= FEW or (left <= FAN_OUT and before is not None and left > before // 2):
                 return
+            if before is not None and left > before // 2:
+                most = FAN_OUT  # batches come with more than that
             before = left
             while left > 0:
                 with self._locked(connection) as cursor:
-                    done = self._take_in(cursor)
+                    done = self._take_in(cursor, most)
                 if not done:
                     break
                 left -= done
@@ -247,7 +250,7 @@ class Rebuild(Filling):
         """Take in the rest and switch, while batches wait; not where that is much: a few keys may reach many."""
         with self._locked(connection) as cursor:
             while self._left(cursor) <= FAN_OUT:
-                if not self._take_in(cursor):
+                if not self._take_in(cursor, FAN_OUT):
                     generations.switch(cursor, self._projections, self._served, self._built(), self.changed)
                     captured.forget(cursor)
                     if self.changed:
@@ -260,10 +263,10 @@ class Rebuild(Filling):
         (keys,) = cursor.execute(_PENDING, (self._names,)).fetchone() or (0,)
         return int(keys) + captured.left(cursor, self._names)
 
-    def _take_in(self, cursor: psycopg.Cursor[Any]) -> int:
-        """Take in some of it; returns how much, 0 where there is none."""
+    def _take_in(self, cursor: psycopg.Cursor[Any], most: int) -> int:
+        """Take in some of it, of what was captured so much at most; returns how much, 0 where there is none."""
         plan = self._open(cursor)
-        changes = captured.take(cursor, self._names, FAN_OUT)
+        changes = captured.take(cursor, self._names, most)
         if changes.count:
             plan.take_in(cursor, changes)
             captured.taken(cursor, self._names, changes.last)

@@ -18,12 +18,14 @@ from projector.declare import Rollup, Search, View, count, total
 from projector.declare.projections import Projections
 from projector.errors import OutOfDate
 from projector.operate.rebuild import Rebuild, Step
+from projector.search.indexer import keep_all
 from projector.store.migrate import Steps, migrate
 from read_api.app import create_app
 from tests.api import running, settings_of
 from tests.integration.test_replay import replay_all
 from tests.model import Model, Record
 from tests.model.histories import random_stream
+from tests.search import searched
 from tests.shelf import Book, author, book, make_authors, make_books, projections
 from tests.world import Rows, World, world
 
@@ -160,11 +162,11 @@ def become(world: World, declared: Projections) -> None:
 
 @asynccontextmanager
 async def api_of(
-    world: World, read_url: str, declared: Projections, monkeypatch: pytest.MonkeyPatch
+    world: World, read_url: str, declared: Projections, monkeypatch: pytest.MonkeyPatch, **settings: str
 ) -> AsyncIterator[httpx.AsyncClient]:
     """An API process of one release."""
     monkeypatch.setattr("read_api.app.load", lambda _: declared)
-    async with running(create_app(settings_of(world, read_url))) as client:
+    async with running(create_app(settings_of(world, read_url, **settings))) as client:
         yield client
 
 
@@ -297,6 +299,8 @@ async def served_as_at_the_switch(
     world: World, library: Library, old_api: httpx.AsyncClient, new_api: httpx.AsyncClient
 ) -> None:
     """The old API serves what it knows as it was, and says so; the new one what is live."""
+    with pytest.raises(OutOfDate, match="run `prejoin migrate` with this release"):
+        rebuilding(world, before(), "book_list").drop_old()  # what its own API reads now
     world.execute("UPDATE projection_group SET as_of = '2026-04-01T00:00:00Z'")
     world.execute("UPDATE positions SET next = next + 100")
     new, old = await new_api.get("/v1/books?limit=200"), await old_api.get("/v1/books?limit=200")
@@ -372,3 +376,40 @@ def test_where_the_engine_is_upgraded_with_it_workers_that_would_capture_nothing
     rebuilding(served, new, *CHANGED).run()
     become(served, new)
     agree(served, library)
+
+
+async def test_postgres_answers_searches_until_the_new_releases_indexer_has_its_index(
+    served: World, read_database_url: str, elasticsearch_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library, new = Library(5), after()
+    served.given(library.events(60))
+    url = {"elasticsearch_url": elasticsearch_url}
+    async with (
+        searched(served, elasticsearch_url) as index,
+        api_of(served, read_database_url, before(), monkeypatch, **url) as old_api,
+        api_of(served, read_database_url, new, monkeypatch, **url) as new_api,
+    ):
+        async with index.indexing():
+            await index.settle()
+            assert await answered(old_api, "title") == ("elasticsearch", len(library.books))
+        migrated(served, read_database_url, new)
+        await asyncio.to_thread(rebuilding(served, new, "book_list").run)
+        assert await answered(old_api, "title") == ("postgres", len(library.books))
+        with pytest.raises(OutOfDate, match="prejoin rebuild"):
+            await asyncio.wait_for(keep_all(index.indexers()), 20)
+        become(served, new)
+        served.given(library.events(20))
+        assert await answered(new_api, "title") == ("postgres", len(library.books))
+        async with index.indexing():
+            await index.settle()
+            await index.equals_postgres()
+            assert await answered(new_api, "title") == ("elasticsearch", len(library.books))
+    agree(served, library)
+
+
+async def answered(client: httpx.AsyncClient, q: str) -> tuple[str, int]:
+    """Who answered a search of the books, and how many were found."""
+    answer = await client.get("/v1/books/search", params={"q": q})
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    return found["backend"], found["total"]["value"]
