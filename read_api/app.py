@@ -12,6 +12,7 @@ from starlette.types import Scope
 
 from projector.declare.projections import load
 from projector.settings import Settings, read_settings
+from projector.store.definitions import relation_digests
 from read_api.boundary import Boundary
 from read_api.database import SEARCHES, Database
 from read_api.docs import docs_page
@@ -62,7 +63,8 @@ def create_app(settings: Settings | None = None, ends: AskEnds | None = None) ->
     app.exception_handler(Problem)(on_problem)
     app.exception_handler(HTTPException)(on_http_exception)
     app.add_middleware(Boundary, metrics=metrics)
-    resources = [Resource(relation) for relation in projections.served]
+    digests = relation_digests(projections)
+    resources = [Resource(relation, digests[relation.name]) for relation in projections.served]
     _route_services(app, Health(database, projections, ends), metrics)
     _route_views(app, resources, reader, backends)
     _route_documents(app, resources)

@@ -10,13 +10,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from projector.declare.projections import Projections
+from projector.store.definitions import relation_digests
 from projector.store.status import SUMMARY, Ends, count_rows, report, with_ends
 from read_api.database import Database
 from read_api.freshness import Freshness
 from read_api.parameters import refuse_any
 from read_api.problems import unavailable
 
-MIGRATED = "SELECT count(*) FROM served WHERE relation = ANY ($1::text[])"
+READABLE = """
+SELECT coalesce(array_agg(DISTINCT relation), '{}') FROM generations
+WHERE digest = ANY ($1::text[]) AND (state = 'live' OR state = 'kept' AND positions IS NOT NULL)
+"""
 
 AskEnds = Callable[[], Awaitable[Ends | None]]
 """Asks the broker where its partitions end; None where it does not answer."""
@@ -27,6 +31,8 @@ class Health:
 
     def __init__(self, database: Database, projections: Projections, ends: AskEnds | None = None) -> None:
         self._database, self._projections, self._ends = database, projections, ends
+        digests = relation_digests(projections)
+        self._definitions = [digests[relation.name] for relation in projections.served]
 
     async def live(self, _request: Request) -> Response:
         """The process is up."""
@@ -34,12 +40,18 @@ class Health:
 
     async def ready(self, _request: Request) -> Response:
         """The database answers and has all that is served."""
-        names = [relation.name for relation in self._projections.served]
         try:
-            there = (await self._database.one(MIGRATED, [names]))[0]
-        except (errors.UndefinedTable, errors.InsufficientPrivilege):
-            there = 0
-        if there < len(names):
+            there = (await self._database.one(READABLE, [self._definitions]))[0]
+        except (errors.UndefinedTable, errors.UndefinedColumn, errors.InsufficientPrivilege):
+            there = []
+        missing = [relation.name for relation in self._projections.served if relation.name not in there]
+        if missing and there:
+            raise unavailable(
+                f"{', '.join(missing)}: not there as this process declares: finish `prejoin rebuild`, or start the API "
+                "of the newer release",
+                "other-definition",
+            )
+        if missing:
             raise unavailable("the database is not migrated: run `prejoin migrate`", "not-migrated")
         return _json({"status": "ready"})
 

@@ -1,4 +1,6 @@
-"""Reading a view: the generation that is served, in one statement with what it was read at."""
+"""Reading a view: the newest generation of the definition that this process has, in one statement with what it was
+read at.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -7,12 +9,13 @@ from psycopg import errors
 
 from read_api.database import Database
 from read_api.freshness import Freshness, Waiters, Wanted, too_early
-from read_api.problems import unavailable
+from read_api.problems import Problem, unavailable
 from read_api.resource import Resource
-from read_api.statements import Condition, Shape, parameters, statement
+from read_api.statements import NEWEST, Condition, Shape, parameters, statement
 
 ATTEMPTS = 3  # a switch between two of them is rare, two in a row are rarer
-SERVED = "SELECT generation FROM served WHERE relation = $1"
+SERVED = f"SELECT generation FROM {NEWEST % 1} AS g"
+IS_OTHER = "SELECT EXISTS (SELECT FROM served WHERE relation = $1)"
 
 
 Asked = tuple[str, list[Any]]
@@ -27,7 +30,7 @@ class Page(NamedTuple):
 
 
 class Reader:
-    """Reads views. The generation that was served last is remembered; each statement checks it in its own snapshot."""
+    """Reads views. The generation that was read last is remembered; each statement checks it in its own snapshot."""
 
     def __init__(self, database: Database, waiters: Waiters) -> None:
         self._database, self._waiters = database, waiters
@@ -77,13 +80,24 @@ class Reader:
             if now_served == generation:
                 return found, Freshness(as_of, lag, positions)
             self._generations.pop(resource.name, None)
-        raise unavailable(
-            f"{resource.path} is not there as declared: run `prejoin migrate`, or restart the API if that was done",
-            "not-migrated",
-        )
+        raise await self._missing(resource)
+
+    async def _missing(self, resource: Resource) -> Problem:
+        """503: the view is not in the database, or not as this process declares it."""
+        try:
+            ((other,),) = await self._database.all(IS_OTHER, [resource.name])
+        except (errors.UndefinedTable, errors.InsufficientPrivilege):
+            other = False
+        if other:
+            return unavailable(
+                f"{resource.path} is served by another definition than this process has: it waits for "
+                f"`prejoin rebuild {resource.name}` where this is the newer release, else for the API of that",
+                "other-definition",
+            )
+        return unavailable(f"{resource.path} is not in the database: run `prejoin migrate`", "not-migrated")
 
     async def _served(self, resource: Resource) -> int:
-        rows = await self._database.all(SERVED, [resource.name])
+        rows = await self._database.all(SERVED, [resource.definition])
         if not rows:
             raise errors.UndefinedTable
         self._generations[resource.name] = int(rows[0][0])

@@ -46,8 +46,9 @@ class Term:
 class Resource:
     """One served view; all that the API does with it follows from its declaration."""
 
-    def __init__(self, relation: Relation) -> None:
+    def __init__(self, relation: Relation, definition: str = "") -> None:
         self.name, self.relation = relation.name, relation
+        self.definition = definition  # its digest, by which generations that were built from it are told
         self.path = f"/v1/{relation.path}"
         self.fields = {c.name: Field(c.name, kind_of(c.type), bool(c.nullable)) for c in relation.columns}
         self._types = plain_fields(relation.columns)

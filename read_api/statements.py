@@ -34,18 +34,21 @@ from sqlalchemy.sql.expression import ColumnElement
 from sqlalchemy.types import NullType, TypeEngine
 
 from projector.store.names import generation_table
-from projector.store.shown import json_row, shown, utc_text
+from projector.store.shown import APPLIED, json_row, shown, utc_text
 from read_api.resource import Field, Resource, Term
 
-# What each answer was read at: As-Of in RFC 3339, seconds since then, the last applied offsets, the served generation.
-# In the same statement as the rows, so that all of it is of one snapshot.
+# What each answer was read at: As-Of in RFC 3339, seconds since then, the last applied offsets, the generation. In the
+# same statement as the rows, so that all of it is of one snapshot. A process reads the newest whole generation of the
+# definition that it knows, live or kept: a kept one is as it was when it was last served.
+_AS_OF = "(CASE WHEN g.state = 'kept' THEN g.as_of ELSE projection_group.as_of END)"
 FRESHNESS = f"""
-(SELECT {utc_text("as_of")} FROM projection_group),
-(SELECT round(greatest(extract(epoch FROM clock_timestamp() - as_of), 0), 3) FROM projection_group
- WHERE as_of IS NOT NULL),
-ARRAY(SELECT concat(topic, '/', partition, '@', next - 1) FROM positions WHERE next > 0
-      ORDER BY topic COLLATE "C", partition),
-(SELECT generation FROM served WHERE relation = $%d)"""
+{utc_text(_AS_OF)},
+round(greatest(extract(epoch FROM clock_timestamp() - {_AS_OF}), 0), 3),
+CASE WHEN g.state = 'kept' THEN coalesce(g.positions, '{{}}') ELSE {APPLIED} END,
+g.generation"""
+NEWEST = """
+(SELECT * FROM generations WHERE digest = $%d AND state <> 'building' ORDER BY generation DESC LIMIT 1)"""
+AT = f"projection_group LEFT JOIN {NEWEST} AS g ON true"
 DIALECT = dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
 
@@ -90,13 +93,13 @@ class Statement:
 def statement(resource: Resource, generation: int, shape: Shape) -> Statement:
     """Answers one row: the four of FRESHNESS, and an array of [row as JSON, cursor values as a JSON list of texts]."""
     rows = _rows(resource, generation_table(resource.relation, generation), shape).compile(dialect=DIALECT)
-    names = (*(rows.positiontup or ()), "relation")
-    return Statement(f"SELECT {FRESHNESS % len(names)},\nARRAY({rows})", names)
+    names = (*(rows.positiontup or ()), "definition")
+    return Statement(f"SELECT {FRESHNESS},\nARRAY({rows}) FROM {AT % len(names)}", names)
 
 
 def parameters(resource: Resource, conditions: Sequence[Condition], after: Sequence[Any]) -> dict[str, Any]:
     """The parameters of a statement by name."""
-    found: dict[str, Any] = {"relation": resource.name}
+    found: dict[str, Any] = {"definition": resource.definition}
     for n, condition in enumerate(conditions):
         found[f"f{n}"] = list(condition.values) if len(condition.values) > 1 else condition.values[0]
     return found | {f"c{n}": value for n, value in enumerate(after)}

@@ -20,7 +20,8 @@ from projector.apply.statistics import Statistics
 from projector.apply.window import Window
 from projector.declare.entity import Entity
 from projector.declare.projections import Projections
-from projector.errors import NotMigrated, OutOfDate, Paused, TooManyDeadLetters
+from projector.errors import NotMigrated, Paused, TooManyDeadLetters
+from projector.store.changed import out_of_date
 from projector.store.connect import connect
 from projector.store.definitions import declarations_digest, entity_tables
 from projector.store.locks import LOCK
@@ -29,7 +30,7 @@ from projector.store.names import generation_name
 _OPEN = """
 SELECT declarations, paused_by || ' since ' || to_char(paused_at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
        (SELECT coalesce(jsonb_object_agg(relation, generation), '{}') FROM served),
-       (SELECT coalesce(jsonb_object_agg(relation, generation), '{}') FROM generations WHERE state = 'building'),
+       EXISTS (SELECT FROM generations WHERE state = 'building'),
        EXISTS (SELECT FROM journals),
        EXISTS (SELECT FROM erasures),
        ARRAY(SELECT DISTINCT relation FROM search_generations WHERE state <> 'gone'),
@@ -72,6 +73,7 @@ class Applier:
         self._window = Window()
         self._connection: psycopg.Connection[Any] | None = None
         self._plan: Plan | None = None
+        self._captures = False  # what it changes of entities, for generations that are being built
         self._statistics = Statistics()
         self.erasing = Erasing(projections)
 
@@ -141,20 +143,15 @@ class Applier:
 
     def _open(self, cursor: psycopg.Cursor[Any]) -> tuple[Plan, Opened]:
         try:
-            opened: tuple[Any, ...] = cursor.execute(_OPEN).fetchone() or (None, None, {}, {}, False, False, [], "")
+            opened: tuple[Any, ...] = cursor.execute(_OPEN).fetchone() or (None, None, {}, False, False, False, [], "")
         except psycopg.errors.UndefinedTable:
             raise NotMigrated(self._group) from None
-        digest, paused, served, building, journals_, erasures, searched, _ = opened
+        digest, paused, served, self._captures, journals_, erasures, searched, _ = opened
         if digest != self._digest:
-            raise OutOfDate(
-                "the database was made from other declarations than this process has: run `prejoin migrate` with the "
-                "newer release, and stop what runs an older one"
-            )
-        if self._plan is None or (self._plan.served, self._plan.building) != (served, building):
-            self._plan = Plan(self._projections, served, building)
-        for plan in (self._plan, self._plan.built):
-            if plan is not None:
-                plan.searched = frozenset(searched)
+            raise out_of_date(cursor, self._projections)
+        if self._plan is None or self._plan.served != served:
+            self._plan = Plan(self._projections, served)
+        self._plan.searched = frozenset(searched)
         return self._plan, Opened(journals_, erasures, paused)
 
     def _admit(self, cursor: psycopg.Cursor[Any], incoming: list[Incoming]) -> list[Incoming]:
@@ -177,7 +174,8 @@ class Applier:
     def _save(self, cursor: psycopg.Cursor[Any], aggregates: Aggregates, outcome: Outcome) -> None:
         with cursor.connection.pipeline():  # rows of one entity are made while Postgres writes those of another
             for name, store in self._stores.items():
-                outcome.rows[name] = store.save(cursor, (a for a in aggregates.values() if a.entity.name == name))
+                its = (a for a in aggregates.values() if a.entity.name == name)
+                outcome.rows[name] = store.save(cursor, its, self._captures)
 
     def _apply(self, work: Work, clock: Clock) -> Outcome:
         """Commit; where Postgres refuses the data of one record, find it by halves and make it a dead letter.
@@ -237,7 +235,7 @@ class Applier:
         with self.transaction() as (cursor, plan, _):
             aggregates = self._stores[entity.name].load(cursor, keys)
             changed = [a for a in aggregates.values() if self.erasing.erase(entity, a, create)]
-            self._stores[entity.name].save(cursor, changed)
+            self._stores[entity.name].save(cursor, changed, self._captures)
             changes = plan.refresh(cursor, changed)
             touched = self.erasing.blank(cursor, plan, entity, keys)
             touched.entities[entity.name] = len(changed)
@@ -270,7 +268,7 @@ class Applier:
 
     def save_one(self, cursor: psycopg.Cursor[Any], aggregate: Aggregate) -> None:
         """Write one aggregate."""
-        self._stores[aggregate.entity.name].save(cursor, [aggregate])
+        self._stores[aggregate.entity.name].save(cursor, [aggregate], self._captures)
 
     def close(self) -> None:
         """Close the connection; the next call opens another."""

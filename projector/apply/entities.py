@@ -9,6 +9,7 @@ import psycopg
 from sqlalchemy import Column
 
 from projector.apply.aggregates import Aggregate
+from projector.apply.captured import capturing
 from projector.declare.entity import META, Child, Entity, State
 from projector.declare.sql import quoted, type_name
 
@@ -29,6 +30,7 @@ class EntityStore:
         meta = '"_version" bigint, "_gaps" jsonb, "_recent" text, updated_at timestamptz'
         values = [quoted(n) if n != "_recent" else "decode(_recent, 'base64')" for n in names]
         self._save = _upsert(entity.table.name, names, values, f"{_record(columns)}, {meta}", [entity.key])
+        self._save_captured = capturing(self._save, entity.table.name, writes=True)
         self._children = [_ChildStore(entity, child) for child in entity.children]
         self._readers = {
             f: read for f, read in zip(entity.fields, _readers(entity.state, entity.fields), strict=True) if read
@@ -51,13 +53,17 @@ class EntityStore:
             found[key] = Aggregate(self.entity, key, state, version, ranges, bytes(recent), updated_at)
         return found
 
-    def save(self, cursor: psycopg.Cursor[Any], aggregates: Iterable[Aggregate]) -> int:
-        """Write the touched aggregates that have a state; returns how many rows were written."""
+    def save(self, cursor: psycopg.Cursor[Any], aggregates: Iterable[Aggregate], captured: bool = False) -> int:
+        """Write the touched aggregates that have a state; returns how many rows were written.
+
+        `captured` says that a generation is being built, for which each changed row is kept as it was and as it is.
+        """
         touched = [a for a in aggregates if a.touched and a.state is not None]
         if not touched:
             return 0
-        cursor.execute(self._save, {"rows": _json([self._row(a) for a in touched])})
-        return len(touched) + sum(child.save(cursor, touched) for child in self._children)
+        statement = self._save_captured if captured else self._save
+        cursor.execute(statement, {"rows": _json([self._row(a) for a in touched])})
+        return len(touched) + sum(child.save(cursor, touched, captured) for child in self._children)
 
     def _row(self, aggregate: Aggregate) -> dict[str, Any]:
         row = {f: getattr(aggregate.state, f) for f in self.entity.fields}
@@ -81,6 +87,8 @@ class _ChildStore:
             f"DELETE FROM {quoted(table.name)} t USING jsonb_to_recordset(%(rows)s::jsonb) "
             f"AS r({_record([table.c[entity.key], table.c[child.key]])}) WHERE {same}"
         )
+        self._save_captured = capturing(self._save, table.name, writes=True)
+        self._delete_captured = capturing(self._delete, table.name, writes=False)
 
     def load(self, cursor: psycopg.Cursor[Any], keys: Collection[str]) -> dict[str, tuple[State, ...]]:
         found: dict[str, list[State]] = {}
@@ -88,7 +96,7 @@ class _ChildStore:
             found.setdefault(key, []).append(self.child.state(*values))
         return {key: tuple(rows) for key, rows in found.items()}
 
-    def save(self, cursor: psycopg.Cursor[Any], aggregates: list[Aggregate]) -> int:
+    def save(self, cursor: psycopg.Cursor[Any], aggregates: list[Aggregate], captured: bool) -> int:
         gone, came = [], []
         for aggregate in aggregates:
             old, new = child_rows(aggregate.before, self.child), child_rows(aggregate.state, self.child)
@@ -100,9 +108,9 @@ class _ChildStore:
             had = set(old)
             came += [owner | msgspec.structs.asdict(row) for row in new if row not in had]
         if gone:
-            cursor.execute(self._delete, {"rows": _json(gone)})
+            cursor.execute(self._delete_captured if captured else self._delete, {"rows": _json(gone)})
         if came:
-            cursor.execute(self._save, {"rows": _json(came)})
+            cursor.execute(self._save_captured if captured else self._save, {"rows": _json(came)})
         return len(gone) + len(came)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import psycopg
+from psycopg.types.json import Jsonb
 
 from projector.apply.aggregates import Aggregate
 from projector.apply.batch import Record
@@ -63,6 +64,11 @@ _REFUSED = """
 UPDATE search_dead_letters AS d SET reason = 'blanked: what it was about is erased'
 FROM {table} AS v WHERE d.relation = %(relation)s AND v.{key} = d.key AND v.{owner} = ANY(%(keys)s)
   AND d.reason NOT LIKE 'blanked: %%'
+"""
+# What a generation being built has yet to take in must go on telling that something has changed.
+_CAPTURED = """
+UPDATE captured SET before = before || %(before)s::jsonb, after = after || %(after)s::jsonb
+WHERE source = %(table)s AND coalesce(after, before) ->> %(key)s = ANY(%(keys)s)
 """
 
 Hide = Callable[[Record, Place | None], Record]
@@ -131,6 +137,7 @@ class Erasing:
         touched.journals, lost = self._rewrite(cursor, "journal_records", "n", places)
         touched.journals += self._blank_bases(cursor, places)
         give_up(cursor, lost)
+        blank_captured(cursor, entity, keys)
         self._blank_refused(cursor, plan, entity, keys)
         touched.copies, touched.whole = self._blank_copies(cursor, entity.name, list(keys))
         return touched
@@ -190,6 +197,14 @@ class Erasing:
                     table = quoted(generation_name(name, plan.served[name]))
                     statement = _REFUSED.format(table=table, key=quoted(view.key[0]), owner=quoted(personal.owner))
                     cursor.execute(statement, {"relation": name, "keys": list(keys)})
+
+
+def blank_captured(cursor: psycopg.Cursor[Any], entity: Entity[Any], keys: Sequence[str]) -> None:
+    """Blank the personal fields in what was captured of these aggregates."""
+    assert entity.erasure is not None
+    blank = {"before": dict.fromkeys(entity.erasure.fields, "blank"), "after": dict.fromkeys(entity.erasure.fields)}
+    values = {which: Jsonb(fields) for which, fields in blank.items()}
+    cursor.execute(_CAPTURED, values | {"table": entity.table.name, "key": entity.key, "keys": list(keys)})
 
 
 def give_up(cursor: psycopg.Cursor[Any], places: Collection[Place]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import psycopg
 
 from projector.apply.aggregates import Aggregate
+from projector.apply.captured import Captured
 from projector.apply.change import Change
 from projector.apply.entities import child_rows
 from projector.apply.routes import Route, routes_of
@@ -33,20 +34,6 @@ SELECT %(relation)s, %(generation)s, %(parts)s, array_agg(key) FROM (
       AND (parts IS NULL OR parts @> %(parts)s::text[])
   ) AS news
 ) AS numbered GROUP BY block
-"""
-# Of a generation that is being built, whose keys nobody refreshes yet: they are told apart once, when it is filled.
-_MARK = "INSERT INTO pending (relation, generation, parts, keys) VALUES (%s, %s, %s, %s)"
-_COMPACT = """
-WITH taken AS (
-  DELETE FROM pending WHERE relation = %(relation)s AND generation = %(generation)s RETURNING keys
-), blocks AS (
-  INSERT INTO pending (relation, generation, keys)
-  SELECT %(relation)s, %(generation)s, array_agg(key) FROM (
-    SELECT key, (row_number() OVER (ORDER BY key COLLATE "C") - 1) / %(portion)s AS block
-    FROM taken, unnest(keys) AS key GROUP BY key
-  ) AS numbered GROUP BY block RETURNING cardinality(keys) AS keys
-)
-SELECT coalesce(sum(keys), 0) FROM blocks
 """
 _FEED = "INSERT INTO changes (revision, relation, upserted, deleted) VALUES (%s, %s, %s, %s)"
 _TAKE = """
@@ -81,24 +68,19 @@ class Keys:
 
 
 class Plan:
-    """What a batch does to the views, compiled for one generation of each.
+    """What a batch does to the views, compiled for one generation of each: those that are served.
 
-    That is the one that is served; while some are `building`, `self.built` is the plan of those, each of which reads
-    the others. A batch only marks there what it changes.
+    Or, for some relations (`built`), those that are being built, by the definitions of who builds them. They read the
+    others; nobody sees yet what changes there, so the change feed is not told.
     """
 
     def __init__(
-        self, projections: Projections, served: Mapping[str, int], building: Mapping[str, int] | None = None
+        self, projections: Projections, generations: Mapping[str, int], built: Collection[str] | None = None
     ) -> None:
-        self.served = dict(served)
-        self.building = dict(building or {})
-        self.built: Plan | None = None
-        self._views, self._feeds = projections.views, True
+        self.served = served = dict(generations)
+        self._views = [v for v in projections.views if built is None or v.name in built]
+        self._feeds = built is None
         self.searched: frozenset[str] = frozenset()  # views that have a copy in the search index
-        if self.building:
-            self.built = Plan(projections, self.served | self.building)
-            self.built._views = [v for v in projections.views if v.name in self.building]
-            self.built._feeds = False  # nobody sees what changes there
         names = {r.table: generation_table(r, served[r.name]) for r in projections.relations}
         self._routes = {view.name: routes_of(view, names) for view in self._views}
         self._names = {id(r.table): r.name for r in projections.relations}
@@ -117,23 +99,11 @@ class Plan:
     def refresh(self, cursor: psycopg.Cursor[Any], aggregates: Iterable[Aggregate]) -> list[Change]:
         """Bring every view that the touched aggregates show in to what its query says now."""
         touched = [a for a in aggregates if a.touched]
-        if self.built is not None:
-            self.built._mark(cursor, touched)
         return self._run(cursor, lambda route: self._values(route, touched), {})
 
-    def _mark(self, cursor: psycopg.Cursor[Any], touched: list[Aggregate]) -> None:
-        """Note which rows of the generations being built the entities' changes reach.
-
-        What those reach in turn is found when they are refreshed.
-        """
-        marks: list[tuple[Any, ...]] = []
-        for view in self._views:
-            for route in self._routes[view.name]:
-                if keys := _keys(cursor, route, list(self._values(route, touched))):
-                    parts = None if route.parts is None else sorted(route.parts)
-                    marks.append((view.name, self.served[view.name], parts, keys))
-        if marks:
-            cursor.executemany(_MARK, marks)
+    def take_in(self, cursor: psycopg.Cursor[Any], captured: Captured) -> list[Change]:
+        """Bring the rows that captured changes of entities reach to what their query says now."""
+        return self._run(cursor, captured.values, {})
 
     def drain(self, cursor: psycopg.Cursor[Any], names: Collection[str] | None = None) -> list[Change] | None:
         """Refresh one block of pending keys, of the first view (of those named) that has any; None: none has."""
@@ -186,16 +156,6 @@ class Plan:
             elif rows := set(child_rows(aggregate.before, child)) ^ set(child_rows(aggregate.state, child)):
                 found |= {aggregate.key} if route.column == entity.key else {getattr(r, route.column) for r in rows}
         return {str(value) for value in found if value is not None}
-
-
-def compact(cursor: psycopg.Cursor[Any], generations: Mapping[str, int]) -> int:
-    """Bring what is marked of generations being built into blocks, each key once; returns how many keys there are."""
-    left = 0
-    for relation, generation in generations.items():
-        what = {"relation": relation, "generation": generation, "portion": PORTION}
-        (keys,) = cursor.execute(_COMPACT, what).fetchone() or (0,)
-        left += int(keys)
-    return left
 
 
 def _differs(aggregate: Aggregate, entity: Entity[Any], uses: frozenset[str]) -> bool:

@@ -31,18 +31,25 @@ def migrate(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Create or upgrade the schema: the engine's tables, entities, views, the reading role."""
+    """Create or upgrade the schema: the engine's tables, entities, views, the reading role.
+
+    Views that are new or have changed are built at once where entities hold few rows. Else it says which `prejoin
+    rebuild` brings them in; until then workers and API of the release before go on.
+    """
+    from projector.store.changed import rebuilding
     from projector.store.migrate import migrate as apply
 
     settings, projections = loaded()
     read_url = settings.read_database_url.get_secret_value() if settings.read_database_url else None
     done = apply(settings.writer_url, read_url, settings.group, projections, dry_run, settings.word_indexes)
     if as_json:
-        emit_json({"dry_run": dry_run, "steps": done})
+        emit_json({"dry_run": dry_run, "steps": done, "rebuild": done.rebuild})
         return
     for step in done:
         report(f"{'would ' if dry_run else ''}{step}")
     report("nothing to do" if not done else "nothing was changed" if dry_run else "done")
+    if done.rebuild:
+        note(f"now run {rebuilding(done.rebuild)}; workers and API of the release before go on until then")
     if not read_url:
         note("PREJOIN_READ_DATABASE_URL is not set: no reading role was made, which `prejoin api` needs")
 

@@ -69,6 +69,8 @@ def rebuild(
 
     With --from-events entities are folded anew, too, and all views made of them. With --as-of that copy has of each
     aggregate the events up to the first with a later time, and is kept as a snapshot: `?snapshot=NAME` in the API.
+    It brings in views that are new or have changed, all of them, whichever are named: workers of the release before go
+    on until the switch, and its API serves the copies before behind it, as they were.
     """
     settings, projections = loaded()
     chosen = named(projections, views, every, "rebuild")
@@ -115,6 +117,9 @@ def _rebuild(
         _ask(plan, yes)
         with _showing(plan, as_json) as tell:
             built = made.run(tell, following(at) if urls else None)
+        for view in projections.searched if urls and made.changed else ():
+            if view.name in built:
+                note(f"{view.name}: Postgres answers searches until an indexer of this release has made the index")
         dropped = made.drop_old() if drop_old else []
     if as_json:
         emit_json({"views": [{"view": name, "generation": g} for name, g in built.items()], "dropped": dropped})
@@ -143,9 +148,10 @@ def _say_plan(plan: "Planned", as_json: bool) -> None:
         return
     from rich.table import Table
 
-    table = Table("view", "served", "rows, about", "bytes, about")
+    table = Table("view", "served", "rows, about", "bytes, about", "definition")
     for row in plan.rows:
-        table.add_row(row.view, str(row.generation), f"{row.rows:,}", f"{row.bytes:,}")
+        generation = str(row.generation or "–")
+        table.add_row(row.view, generation, f"{row.rows:,}", f"{row.bytes:,}", row.change or "the same")
     report(table)
     report(f"needs some {plan.bytes / 1e6:,.0f} MB beside what is there, and may take {seconds:,} s")
     if plan.goes_on:

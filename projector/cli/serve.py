@@ -118,20 +118,21 @@ def check_database(settings: "Settings", projections: "Projections") -> None:
     import psycopg
 
     from projector.store.connect import options, unreachable
-    from read_api.health import MIGRATED
+    from projector.store.definitions import relation_digests
+    from read_api.health import READABLE
 
-    url, names = settings.reader_url, [relation.name for relation in projections.served]
+    url, digests = settings.reader_url, list(relation_digests(projections).values())
     try:
         with psycopg.connect(
             url, options=options(settings.group), connect_timeout=5, cursor_factory=psycopg.RawCursor
         ) as connection:
-            there = connection.execute(MIGRATED, [names]).fetchone()
+            (there,) = connection.execute(READABLE, [digests]).fetchone() or ([],)
             (writes,) = connection.execute("SELECT has_table_privilege('positions', 'INSERT')").fetchone() or (False,)
     except psycopg.OperationalError as error:
         raise unreachable("PREJOIN_READ_DATABASE_URL", url, error) from None
-    except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
-        there = None
-    if there is None or there[0] < len(names):
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InsufficientPrivilege):
+        there = []
+    if not there:  # of a part of them the others may wait for a rebuild: /readyz and each of them say so
         raise NotMigratedError(
             f"the database holds no views of the group {settings.group}: run `prejoin migrate` first"
         )

@@ -17,6 +17,7 @@ from projector.declare.types import ListOf, MoneyByCurrency
 from projector.declare.view import Relation, Rollup, View
 from projector.errors import NotMigrated, OutOfDate
 from projector.store import tables
+from projector.store.changed import changed
 from projector.store.connect import connect
 from projector.store.names import generation_table
 
@@ -122,9 +123,11 @@ def _served(connection: psycopg.Connection[Any], group: str, projections: Projec
         served = dict(connection.execute("SELECT relation, generation FROM served").fetchall())
     except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
         raise NotMigrated(group) from None
-    missing = [r.name for r in projections.relations if r.name not in served]
-    if missing:
-        raise OutOfDate(f"{', '.join(missing)}: not in the database yet: run `prejoin migrate`")
+    if missing := changed(connection.cursor(), projections):
+        raise OutOfDate(
+            f"{', '.join(missing)}: not in the database yet as declared: run `prejoin migrate`, and the rebuild that "
+            "it asks for"
+        )
     return served
 
 

@@ -1,11 +1,12 @@
 """`prejoin rebuild`: views made anew from the entities beside those that are served, while events go on; then switched.
 
-Under the group's lock the new generations are registered: from then on each batch marks in `pending` what it changes of
-them. They are filled range by range without the lock, get their indexes, and what was marked is refreshed, until little
-is left; the rest, and the switch, happen under the lock. So a row is filled from a snapshot that has a change, or the
-change has marked it.
+Under the group's lock the new generations are registered: from then on each batch captures what it changes of entities,
+knowing nothing of what is built. They are filled range by range without the lock, get their indexes, and what was
+captured is taken in by the plan of this process, until little is left; the rest, and the switch, happen under the lock.
+So a row is filled from a snapshot that has a change, or the change is captured behind it.
 
-What reads each other is rebuilt together: a generation reads generations of its own time.
+What reads each other is rebuilt together: a generation reads generations of its own time. So is all whose definition is
+another than what is served: from the switch on the declarations of this process are those of the group.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,30 +15,35 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from projector.apply.applier import Applier
-from projector.apply.plan import FAN_OUT, PORTION, Plan, compact
-from projector.apply.refresh import restricted
+from projector.apply import captured
+from projector.apply.plan import FAN_OUT, PORTION, Plan
 from projector.declare.projections import Projections
-from projector.declare.sql import in_range, quoted, render, substitute, type_name
-from projector.declare.view import Relation, View, unsound_key
-from projector.errors import NotMigrated, PrejoinError
+from projector.declare.view import Relation, View
+from projector.errors import NotMigrated, OutOfDate, PrejoinError
+from projector.operate.filling import PHASE, Filling, Progress, Step
 from projector.operate.room import free_bytes
 from projector.store import copies, definitions, generations
+from projector.store.changed import changed
 from projector.store.connect import connect
-from projector.store.locks import REBUILD_LOCK
-from projector.store.names import generation_name, generation_table, schemas
+from projector.store.locks import LOCK, REBUILD_LOCK
+from projector.store.names import schemas
 
-RANGE = 50_000  # rows filled in one transaction: what an interruption costs at most
-FEW = 1_000  # keys that may be left for the switch, which batches wait for
+FEW = 1_000  # changes and keys that may be left for the switch, which batches wait for
 
-_STAND = "SELECT phase, filled_to, rows, expected FROM rebuilds WHERE relation = %s"
-_GONE = ("gone", None, 0, None)
-_FILLED = """
-UPDATE rebuilds SET phase = %(phase)s, filled_to = %(to)s, rows = rows + %(rows)s, beat_at = now()
-WHERE relation = %(relation)s
+_IS_MIGRATED = "SELECT coming FROM projection_group"
+_SERVED = "SELECT relation, generation FROM served"
+# What must hold as long as it is built, and what the plan needs to know; see `write.FEW` for the last.
+_OPEN = """
+SELECT (SELECT declarations = %(digest)s OR coming = %(digest)s FROM projection_group),
+  (SELECT coalesce(jsonb_object_agg(relation, generation), '{}') FROM generations WHERE state = 'building'),
+  ARRAY(SELECT relation FROM search_generations AS s JOIN generations AS g USING (relation, generation)
+        WHERE g.state = 'building' AND s.state <> 'gone'),
+  set_config('plan_cache_mode', 'force_generic_plan', true)
 """
-_PHASE = "UPDATE rebuilds SET phase = %s, beat_at = now() WHERE relation = ANY(%s)"
-_INDEXES = "SELECT indexname FROM pg_indexes WHERE schemaname = %s"
+_PENDING = """
+SELECT coalesce(sum(cardinality(keys)), 0) FROM pending JOIN generations USING (relation, generation)
+WHERE relation = ANY(%s) AND state = 'building'
+"""
 _SIZES = """
 SELECT relation, generation, greatest(reltuples, 0)::bigint, pg_total_relation_size(c.oid)
 FROM served JOIN pg_class AS c ON c.oid = to_regclass(quote_ident(relation || '__g' || generation))
@@ -46,12 +52,16 @@ WHERE relation = ANY(%s)
 
 
 class PlannedView(NamedTuple):
-    """What is there of a view: its served generation, and about how many rows and bytes that has, indexes included."""
+    """What is there of a view: its served generation, and about how many rows and bytes that has, indexes included.
+
+    `change` says what its definition has that the served one has not; generation 0: it is new.
+    """
 
     view: str
     generation: int
     rows: int
     bytes: int
+    change: str = ""
 
 
 class Planned(NamedTuple):
@@ -67,21 +77,11 @@ class Planned(NamedTuple):
         return sum(row.bytes for row in self.rows)
 
 
-class Step(NamedTuple):
-    """How far one view is; `expected` rows are those of the generation before."""
-
-    view: str
-    phase: str
-    rows: int
-    expected: int | None
-
-
-Progress = Callable[[Step], None]
 Search = Callable[[View, int], None]
 
 
-class Rebuild:
-    """One run of `prejoin rebuild` over some relations and all that they are connected with."""
+class Rebuild(Filling):
+    """One run of `prejoin rebuild` over some relations, all that they are connected with, and all that has changed."""
 
     def __init__(
         self,
@@ -91,68 +91,106 @@ class Rebuild:
         chosen: Sequence[Relation],
         word_indexes: bool = False,
     ) -> None:
-        self._url, self._group, self._projections = url, group, projections
-        self._word_indexes = word_indexes
-        self.relations = projections.connected(chosen)
-        self._names = [r.name for r in self.relations]
-        self._applier = Applier(url, group, projections)
+        super().__init__(group, projections, word_indexes)
+        self._url = url
+        self._digest = definitions.declarations_digest(projections)
+        self._chosen = list(chosen)
+        self._choose({})
+        self._strange: list[str] = []  # not declared here: what releases before have left
         self._served: dict[str, int] = {}
-        self._generations: dict[str, int] = {}  # what is served, but for what is built
+        self._plan: Plan | None = None
 
     def plan(self) -> Planned:
         """What would be built, read from the statistics of what is served."""
         with connect(self._url, self._group, autocommit=True, name="prejoin rebuild") as connection:
-            try:
-                sizes = {row[0]: PlannedView(*row) for row in connection.execute(_SIZES, (self._names,)).fetchall()}
-            except psycopg.errors.UndefinedTable:
-                raise NotMigrated(self._group) from None
-            goes_on = bool(generations.left_over(connection.cursor(), self._names))
-            return Planned([sizes[name] for name in self._names if name in sizes], goes_on, free_bytes(connection))
+            self._look(connection)
+            sizes = {row[0]: row[1:] for row in connection.execute(_SIZES, (self._names,)).fetchall()}
+            goes_on, free = bool(generations.left_over(connection.cursor(), self._names)), free_bytes(connection)
+        rows = []
+        for name in self._names:
+            generation, rows_there, bytes_there = sizes.get(name, (0, 0, 0))
+            rows.append(PlannedView(name, generation, rows_there, bytes_there, self.changed.get(name, "")))
+        return Planned(rows, goes_on, free)
 
     def run(self, progress: Progress = lambda step: None, search: Search | None = None) -> dict[str, int]:
         """Build and switch; goes on where an interrupted run has stopped. Returns the new generations.
 
-        `search` is given each searched view and its generation being built, and has an index of it made.
+        `search` is given each searched view and its generation being built, and has an index of it made. Not where
+        definitions have changed: documents of the new form are for the indexer of the new release.
         """
-        with alone(self._url, self._group, self._names) as connection:
-            drop_kept(connection, self._group, self._names)
-            self._register()
+        with self._alone() as connection:
+            drop_kept(connection, self._group, [*self._strange, *self._names])
+            self._register(connection)
             for relation in self.relations:
-                self._let_batches_end()
                 self._fill(connection, relation, progress)
-                self._index(connection, relation, progress)  # batches look for keys of the next ones in it
+                self._index(connection, relation, progress)
             self._catch_up(connection, progress)
-            for view in self._projections.searched if search else ():
+            for view in self._projections.searched if search and not self.changed else ():
                 if search and view.name in self._names:
-                    connection.execute(_PHASE, ("searching", [view.name]))
+                    connection.execute(PHASE, ("searching", [view.name]))
                     progress(Step(view.name, "searching", 0, None))
                     search(view, self._generations[view.name])
             self._catch_up(connection, progress)
-            while not self._switch():
+            while not self._switch(connection):
                 self._catch_up(connection, progress)
         return self._built()
 
     def abort(self) -> list[str]:
         """Drop what was built so far; what is served stays. Returns the tables dropped."""
-        with alone(self._url, self._group, self._names), self._applier.transaction() as (cursor, _, _):
-            return generations.drop_all(cursor, self._names, "building")
+        with self._alone() as connection, self._locked(connection) as cursor:
+            dropped = generations.drop_all(cursor, [*self._strange, *self._names], "building")
+            captured.forget(cursor)
+            return dropped
 
     def drop_old(self) -> list[str]:
         """Drop the generations that were served before. Returns the tables dropped."""
-        with alone(self._url, self._group, self._names) as connection:
-            return drop_kept(connection, self._group, self._names)
+        with self._alone() as connection:
+            return drop_kept(connection, self._group, [*self._strange, *self._names])
 
     def close(self) -> None:
-        """Close its connection."""
-        self._applier.close()
+        """Nothing is open between its calls."""
 
-    def _register(self) -> None:
+    def _choose(self, changes: dict[str, str]) -> None:
+        """The relations to be built: a release is switched to as a whole, so what has changed is among them."""
+        self.changed = changes
+        self.relations = self._projections.connected([*self._chosen, *map(self._projections.relation, changes)])
+        self._names = [r.name for r in self.relations]
+
+    def _look(self, connection: psycopg.Connection[Any]) -> None:
+        try:
+            connection.execute(_IS_MIGRATED)
+            self._choose(changed(connection.cursor(), self._projections))
+        except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
+            raise NotMigrated(self._group) from None
+
+    @contextmanager
+    def _locked(self, connection: psycopg.Connection[Any]) -> Iterator[psycopg.Cursor[Any]]:
+        """A transaction under the group's lock, which batches wait for."""
+        with connection.transaction(), connection.cursor() as cursor:
+            cursor.execute(LOCK, {"group": self._group})
+            yield cursor
+
+    @contextmanager
+    def _alone(self) -> Iterator[psycopg.Connection[Any]]:
+        """A connection whose session has the views for itself. Raises PrejoinError where another has one of them."""
+        with connect(self._url, self._group, autocommit=True, name="prejoin rebuild") as connection:
+            self._look(connection)
+            self._check(connection.execute(_OPEN, {"digest": self._digest}).fetchone())
+            have(connection, self._group, self._names)
+            strange = generations.strange(connection, self._projections)
+            self._strange = [name for name in strange if _is_mine(connection, self._group, name)]
+            yield connection
+
+    def _register(self, connection: psycopg.Connection[Any]) -> None:
         """Find what an interrupted run has left, or begin anew."""
         digests = definitions.relation_digests(self._projections)
-        with self._applier.transaction() as (cursor, plan, _):
+        with self._locked(connection) as cursor:
+            self._check(cursor.execute(_OPEN, {"digest": self._digest}).fetchone())
+            self._look(connection)
             left = generations.left_over(cursor, self._names)
             whole = all(left.get(name, (0, ""))[1] == digests[name] for name in self._names)
-            self._served, self._generations = plan.served, dict(plan.served)
+            self._served = dict(cursor.execute(_SERVED).fetchall())
+            self._generations = dict(self._served)
             if whole:
                 self._generations |= {name: generation for name, (generation, _) in left.items()}
                 generations.take_over(cursor, self._names)
@@ -160,107 +198,82 @@ class Rebuild:
             generations.drop_all(cursor, self._names, "building")
             for relation in self.relations:
                 name, schema = relation.name, schemas(self._group)[2]
-                generation = generations.begin(cursor, name, relation.version, digests[name], self._served[name])
-                self._generations[name] = generation
+                served = self._served.get(name, 0)
+                self._generations[name] = generations.begin(cursor, name, relation.version, digests[name], served)
                 cursor.execute(definitions.generation_ddl(self._projections, relation, self._generations, schema))
 
-    def _let_batches_end(self) -> None:
-        """A batch looks for keys in what is filled already: one that began before that has missed some.
-
-        It has committed once the lock is ours, so that what is filled from now on has its changes.
-        """
-        with self._applier.transaction():
-            pass
-
-    def _fill(self, connection: psycopg.Connection[Any], relation: Relation, progress: Progress) -> None:
-        ranged = isinstance(relation, View) and relation.stored and not relation.keys
-        statement = self._filling(relation, ranged) if relation.stored else ""
-        while True:
-            phase, low, rows, expected = connection.execute(_STAND, (relation.name,)).fetchone() or _GONE
-            if phase not in ("waiting", "filling"):
-                return
-            high = self._bound(connection, relation, low) if ranged else None
-            with connection.transaction(), connection.cursor() as cursor:
-                cursor.execute("SET LOCAL work_mem = '128MB'")
-                try:
-                    filled = cursor.execute(statement, {"low": low, "high": high}).rowcount if statement else 0
-                except psycopg.IntegrityError:  # what Postgres says of it holds the row
-                    raise unsound_key(relation) from None
-                values = {"relation": relation.name, "to": high, "rows": filled}
-                cursor.execute(_FILLED, values | {"phase": "filling" if high is not None else "indexing"})
-            progress(Step(relation.name, "filling", rows + filled, expected))
-
-    def _filling(self, relation: Relation, ranged: bool) -> str:
-        query = restricted(relation, in_range) if ranged and isinstance(relation, View) else relation.query
-        names = {r.table: generation_table(r, self._generations[r.name]) for r in self._projections.relations}
-        columns = ", ".join(quoted(c.name) for c in relation.table.c)
-        table = quoted(generation_name(relation.name, self._generations[relation.name]))
-        return f"INSERT INTO {table} ({columns}) {render(substitute(query, names))}"
-
-    def _bound(self, connection: psycopg.Connection[Any], relation: Relation, low: str | None) -> str | None:
-        """Where the next range ends: so many rows of the served generation on; None: it is the last."""
-        first, kind = quoted(relation.key[0]), type_name(relation.table.c[relation.key[0]])
-        table = quoted(generation_name(relation.name, self._served[relation.name]))
-        row = connection.execute(
-            f"SELECT {first}::text FROM {table} "
-            f"WHERE %(low)s::text IS NULL OR {first} > %(low)s::{kind} ORDER BY {first} OFFSET {RANGE} LIMIT 1",
-            {"low": low},
-            prepare=False,
-        ).fetchone()
-        return None if row is None else row[0]
-
-    def _index(self, connection: psycopg.Connection[Any], relation: Relation, progress: Progress) -> None:
-        """Make what indexes it lacks; where an interrupted run has made them, others may be declared since."""
-        wanted = definitions.indexes(self._projections, relation, self._generations, self._word_indexes)
-        there = {name for (name,) in connection.execute(_INDEXES, (schemas(self._group)[2],))}
-        lacking = [ddl for name, ddl in wanted.items() if name not in there]
-        phase, _, rows, expected = connection.execute(_STAND, (relation.name,)).fetchone() or _GONE
-        if phase != "indexing" and (phase == "gone" or not lacking):
-            return
-        progress(Step(relation.name, "indexing", rows, expected))
-        for ddl in lacking:
-            connection.execute(ddl)
-        if relation.stored:
-            connection.execute(f"ANALYZE {quoted(generation_name(relation.name, self._generations[relation.name]))}")
-        connection.execute(_PHASE, ("draining", [relation.name]))
-
     def _catch_up(self, connection: psycopg.Connection[Any], progress: Progress) -> None:
-        """Refresh what batches have marked meanwhile, until the rest is little enough to do at the switch.
+        """Take in what batches have captured meanwhile, until the rest is little enough to do at the switch.
 
         Or as little as it gets, where large batches come one after another.
         """
-        before = None
+        before, most = None, PORTION
         while True:
-            with connection.transaction(), connection.cursor() as cursor:
-                left = compact(cursor, self._built())
-                cursor.execute(_PHASE, ("draining", self._names))
+            connection.execute(PHASE, ("draining", self._names))
+            with connection.cursor() as cursor:
+                left = self._left(cursor)
             if left <= FEW or (left <= FAN_OUT and before is not None and left > before // 2):
                 return
+            if before is not None and left > before // 2:
+                most = FAN_OUT  # batches come with more than that
             before = left
             while left > 0:
-                with self._applier.transaction() as (cursor, current, _):
-                    if self._plan_of(current).drain(cursor, self._names) is None:
-                        break
-                left -= PORTION
+                with self._locked(connection) as cursor:
+                    done = self._take_in(cursor, most)
+                if not done:
+                    break
+                left -= done
                 progress(Step("", "draining", max(left, 0), None))
 
-    def _switch(self) -> bool:
-        """Refresh the rest and switch, while batches wait; not where that is much: a few keys may reach many."""
-        with self._applier.transaction() as (cursor, plan, _):
-            while compact(cursor, self._built()) <= FAN_OUT:
-                if self._plan_of(plan).drain(cursor, self._names) is None:
-                    generations.switch(cursor, plan.served, self._built())
+    def _switch(self, connection: psycopg.Connection[Any]) -> bool:
+        """Take in the rest and switch, while batches wait; not where that is much: a few keys may reach many."""
+        with self._locked(connection) as cursor:
+            while self._left(cursor) <= FAN_OUT:
+                if not self._take_in(cursor, FAN_OUT):
+                    generations.switch(cursor, self._projections, self._served, self._built(), self.changed)
+                    captured.forget(cursor)
+                    if self.changed:
+                        generations.release(cursor, self._projections)
                     return True
         return False
+
+    def _left(self, cursor: psycopg.Cursor[Any]) -> int:
+        """How many changes of entities, and keys that those have reached, are to be taken in."""
+        (keys,) = cursor.execute(_PENDING, (self._names,)).fetchone() or (0,)
+        return int(keys) + captured.left(cursor, self._names)
+
+    def _take_in(self, cursor: psycopg.Cursor[Any], most: int) -> int:
+        """Take in some of it, of what was captured so much at most; returns how much, 0 where there is none."""
+        plan = self._open(cursor)
+        changes = captured.take(cursor, self._names, most)
+        if changes.count:
+            plan.take_in(cursor, changes)
+            captured.taken(cursor, self._names, changes.last)
+            return changes.count
+        return 0 if plan.drain(cursor, self._names) is None else PORTION
 
     def _built(self) -> dict[str, int]:
         return {name: self._generations[name] for name in self._names}
 
-    def _plan_of(self, plan: Plan) -> Plan:
+    def _open(self, cursor: psycopg.Cursor[Any]) -> Plan:
         """The plan of what is being built, while that is what this run builds."""
-        if plan.built is None or not self._built().items() <= plan.building.items():
+        opened = cursor.execute(_OPEN, {"digest": self._digest}).fetchone()
+        building, searched = self._check(opened)
+        if not self._built().items() <= building.items():
             raise PrejoinError("the rebuild was given up meanwhile, by `prejoin migrate` or --abort: begin again")
-        return plan.built
+        if self._plan is None:
+            self._plan = Plan(self._projections, self._generations, self._names)
+        self._plan.searched = frozenset(searched) & frozenset(self._names)
+        return self._plan
+
+    def _check(self, opened: Any) -> tuple[dict[str, int], list[str]]:
+        ours, building, searched, _ = opened
+        if not ours:
+            raise OutOfDate(
+                "the database was not migrated to the declarations that this process has: run `prejoin migrate` with "
+                "this release, or the rebuild with the newer one"
+            )
+        return building, searched
 
 
 def drop_kept(connection: psycopg.Connection[Any], group: str, names: Sequence[str]) -> list[str]:
@@ -280,11 +293,23 @@ def drop_replaced(connection: psycopg.Connection[Any], group: str) -> None:
 
 @contextmanager
 def alone(url: str, group: str, names: Sequence[str]) -> Iterator[psycopg.Connection[Any]]:
-    """A connection whose session has the views for itself. Raises PrejoinError where another has one of them."""
+    """A connection whose session has the relations for itself. Raises PrejoinError where another has one of them."""
     with connect(url, group, autocommit=True, name="prejoin rebuild") as connection:
-        for name in names:
-            (free,) = connection.execute(REBUILD_LOCK, {"group": group, "relation": name}).fetchone() or (False,)
-            if not free:
-                who, since = generations.runner(connection, name)
-                raise PrejoinError(f"{name} is being rebuilt already, by {who} since {since}: wait for that")
+        have(connection, group, names)
         yield connection
+
+
+def have(connection: psycopg.Connection[Any], group: str, names: Sequence[str]) -> None:
+    """Let this session have the relations for itself. Raises PrejoinError where another has one of them."""
+    for name in names:
+        if not _is_mine(connection, group, name):
+            who, since = generations.runner(connection, name)
+            raise PrejoinError(f"{name} is being rebuilt already, by {who} since {since}: wait for that")
+
+
+def _is_mine(connection: psycopg.Connection[Any], group: str, name: str) -> bool:
+    (mine,) = connection.execute(REBUILD_LOCK, {"group": group, "relation": name}).fetchone() or (False,)
+    return bool(mine)
+
+
+__all__ = ["Planned", "PlannedView", "Progress", "Rebuild", "Search", "Step"]

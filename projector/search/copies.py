@@ -24,6 +24,7 @@ SELECT (SELECT declarations FROM projection_group),
         FROM search_generations AS s JOIN generations AS g USING (relation, generation)
         WHERE relation = %(relation)s AND s.state <> 'gone' AND g.state <> 'kept'),
        EXISTS (SELECT FROM pending JOIN generations USING (relation, generation) WHERE state = 'building')
+         OR EXISTS (SELECT FROM captured WHERE id > (SELECT min(captured_to) FROM rebuilds))
 """
 _REGISTER = """
 INSERT INTO search_generations (relation, generation, search, digest, state)
@@ -110,7 +111,7 @@ class Copies:
         if declarations != self._declarations or generation is None:
             raise OutOfDate(
                 "the database was made from other declarations than this process has: run `prejoin migrate` with the "
-                "newer release, and stop what runs an older one"
+                "newer release, and the `prejoin rebuild` that it asks for; stop what runs an older one"
             )
         every = [Copy(*each) for each in copies]
         served = [copy for copy in every if copy.generation == generation]

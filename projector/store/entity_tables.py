@@ -12,8 +12,11 @@ from projector.errors import OutOfDate
 from projector.store.definitions import entity_tables, index_ddl, table_ddl
 
 
-def bring_along(connection: Connection, schema: str, entity: Entity[Any]) -> list[str]:
-    """Create or alter the entity's tables; returns what was done. Raises OutOfDate for what cannot be done in place."""
+def bring_along(connection: Connection, schema: str, entity: Entity[Any], drop: bool = True) -> list[str]:
+    """Create or alter the entity's tables; returns what was done. Raises OutOfDate for what cannot be done in place.
+
+    What is done leaves workers of the release before able to write. Without `drop` they keep their indexes, too.
+    """
     done = []
     states = [entity.state, *(child.state for child in entity.children)]
     for table, state in zip(entity_tables(entity), states, strict=True):
@@ -22,7 +25,7 @@ def bring_along(connection: Connection, schema: str, entity: Entity[Any]) -> lis
         else:
             connection.exec_driver_sql(table_ddl(table, schema))
             done.append(f"create entity table {table.name}")
-        done += _index(connection, schema, table)
+        done += _index(connection, schema, table, drop)
     return done
 
 
@@ -71,10 +74,11 @@ def _defaults(state: type[Any]) -> dict[str, Any]:
     return plain_ones | made
 
 
-def _index(connection: Connection, schema: str, table: Table) -> list[str]:
+def _index(connection: Connection, schema: str, table: Table, drop: bool) -> list[str]:
     have = {index["name"] for index in inspect(connection).get_indexes(table.name, schema)}
     declared = {str(index.name): index for index in table.indexes}
-    gone = sorted(name for name in have - declared.keys() if name is not None and name.startswith("ix_"))
+    others = have - declared.keys() if drop else ()
+    gone = sorted(name for name in others if name is not None and name.startswith("ix_"))
     for name in gone:
         connection.exec_driver_sql(f"DROP INDEX {quoted(schema)}.{quoted(name)}")
     missing = sorted(declared.keys() - have)

@@ -3,16 +3,18 @@
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import psycopg
 
+from projector.declare.projections import Projections
 from projector.declare.sql import quoted
 from projector.errors import PrejoinError
+from projector.store.definitions import declarations_digest
 from projector.store.names import generation_name
-from projector.store.roles import let_the_same_read
-from projector.store.shown import utc_text
+from projector.store.roles import let_readers_read, let_the_same_read
+from projector.store.shown import APPLIED, utc_text
 
 PATIENCE = 5.0  # seconds of trying to drop what is still read
 
@@ -33,46 +35,63 @@ WHERE relation = ANY(%s) AND state = 'building'
 _BEGIN = """
 WITH made AS (
   INSERT INTO generations (relation, generation, version, digest, state)
-  SELECT %(relation)s, max(generation) + 1, %(version)s, %(digest)s, 'building' FROM generations
+  SELECT %(relation)s, coalesce(max(generation), 0) + 1, %(version)s, %(digest)s, 'building' FROM generations
   WHERE relation = %(relation)s RETURNING generation
 )
-INSERT INTO rebuilds (relation, generation, phase, expected, runner)
+INSERT INTO rebuilds (relation, generation, phase, expected, runner, captured_to)
 SELECT %(relation)s, generation, 'waiting',
-  (SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = to_regclass(%(before)s)), %(runner)s
+  (SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = to_regclass(%(before)s)), %(runner)s,
+  (SELECT coalesce(max(id), 0) FROM captured)
 FROM made RETURNING generation
 """
 _TAKE_OVER = "UPDATE rebuilds SET runner = %s, beat_at = now() WHERE relation = ANY(%s)"
-_SWITCH = """
-WITH built AS (SELECT relation, generation FROM rebuilds WHERE relation = ANY(%(names)s)),
-whole AS (  -- the search index of the new generation, where that is complete
-  SELECT relation, search FROM search_generations AS s JOIN built USING (relation, generation) WHERE s.state = 'live'
+# A kept generation stays as it is now. Of one with pending keys nobody can say up to which offsets it has all.
+_KEEP = f"""
+WITH kept AS (
+  UPDATE generations AS g SET state = 'kept', as_of = (SELECT as_of FROM projection_group),
+    positions = CASE WHEN EXISTS (
+      SELECT FROM pending AS p WHERE (p.relation, p.generation) = (g.relation, g.generation)
+    ) THEN '{{}}'::text[] ELSE {APPLIED} END
+  FROM served AS s WHERE s.relation = ANY(%(names)s) AND (g.relation, g.generation) = (s.relation, s.generation)
+  RETURNING g.relation, g.generation
+),
+waited AS (
+  DELETE FROM pending AS p USING kept AS k WHERE (p.relation, p.generation) = (k.relation, k.generation)
 ),
 not_searched AS (
-  UPDATE search_generations AS g SET state = 'gone' FROM served AS s
-  WHERE s.relation = ANY(%(names)s) AND (g.relation, g.generation) = (s.relation, s.generation)
-),
-before AS (
-  UPDATE generations AS g SET state = 'kept' FROM served AS s
-  WHERE s.relation = ANY(%(names)s) AND (g.relation, g.generation) = (s.relation, s.generation)
+  UPDATE search_generations AS s SET state = 'gone' FROM kept AS k
+  WHERE (s.relation, s.generation) = (k.relation, k.generation)
+)
+DELETE FROM served WHERE relation = ANY(%(names)s)
+"""
+_SERVE = """
+WITH built AS (DELETE FROM rebuilds WHERE relation = ANY(%(names)s) RETURNING relation, generation),
+whole AS (  -- the search index of the new generation, where that is complete
+  SELECT relation, search FROM search_generations AS s JOIN built USING (relation, generation) WHERE s.state = 'live'
 ),
 lives AS (
   UPDATE generations AS g SET state = 'live', built_at = now() FROM built AS b
   WHERE (g.relation, g.generation) = (b.relation, b.generation)
-),
-done AS (DELETE FROM rebuilds WHERE relation = ANY(%(names)s)),
-waited AS (
-  DELETE FROM pending AS p USING served AS s
-  WHERE s.relation = ANY(%(names)s) AND (p.relation, p.generation) = (s.relation, s.generation)
 )
-UPDATE served AS s SET generation = b.generation, search = w.search
-FROM built AS b LEFT JOIN whole AS w USING (relation) WHERE s.relation = b.relation
+INSERT INTO served (relation, generation, search)
+SELECT relation, generation, search FROM built LEFT JOIN whole USING (relation)
 """
+_UNDECLARED = "SELECT relation FROM served WHERE relation <> ALL(%s) ORDER BY relation"
+_STRANGE = "SELECT DISTINCT relation FROM generations WHERE state <> 'live' AND relation <> ALL(%s) ORDER BY relation"
+_SEARCHED = "SELECT DISTINCT relation FROM search_generations ORDER BY relation"
+_NOT_SEARCHED = (
+    "DELETE FROM search_generations WHERE relation = ANY(%s)",
+    "DELETE FROM outbox WHERE relation = ANY(%s)",
+    "DELETE FROM search_dead_letters WHERE relation = ANY(%s)",
+    "UPDATE served SET search = NULL WHERE relation = ANY(%s)",
+)
+_RELEASE = "UPDATE projection_group SET declarations = %s, coming = NULL"
 
 Cursor = psycopg.Cursor[Any]
 
 
 def begin(cursor: Cursor, relation: str, version: int, digest: str, served: int) -> int:
-    """Register a generation to be built: batches mark what they change of it from now on. Returns its number."""
+    """Register a generation to be built: batches capture what they change from now on. Returns its number."""
     values = {"relation": relation, "version": version, "digest": digest, "runner": this_process()}
     before = quoted(generation_name(relation, served))
     (generation,) = cursor.execute(_BEGIN, values | {"before": before}).fetchone() or (0,)
@@ -95,17 +114,64 @@ def runner(connection: psycopg.Connection[Any], relation: str) -> tuple[str, str
     return who, since
 
 
-def switch(cursor: Cursor, served: Mapping[str, int], built: Mapping[str, int]) -> None:
-    """Serve the generations that were built, to all who may read those before, which are kept as they are."""
+def switch(
+    cursor: Cursor, projections: Projections, served: Mapping[str, int], built: Mapping[str, int], new: Collection[str]
+) -> None:
+    """Serve the generations that were built, to all who may read those before, which are kept as they are.
+
+    `new` are those whose definition is another than the one before: their columns may be others.
+    """
     for name, generation in built.items():
-        let_the_same_read(cursor, generation_name(name, served[name]), generation_name(name, generation))
-    cursor.execute(_SWITCH, {"names": list(built)})
+        let_the_same_read(cursor, generation_name(name, served.get(name, 0)), generation_name(name, generation))
+        relation = projections.relation(name)
+        if name in new and relation.path is not None:
+            let_readers_read(cursor, relation, generation)
+    cursor.execute(_KEEP, {"names": list(built)})
+    cursor.execute(_SERVE, {"names": list(built)})
+
+
+def keep(cursor: Cursor, names: Sequence[str]) -> None:
+    """Serve some relations no more, and keep their generations as they are, for who knows no others."""
+    cursor.execute(_KEEP, {"names": names})
+
+
+def undeclared(cursor: Cursor, projections: Projections) -> list[str]:
+    """What is served and not declared any more."""
+    return [name for (name,) in cursor.execute(_UNDECLARED, ([r.name for r in projections.relations],)).fetchall()]
+
+
+def strange(connection: psycopg.Connection[Any], projections: Projections) -> list[str]:
+    """What is not declared here and has generations that are not served: of releases before, or of one to come."""
+    declared = [r.name for r in projections.relations]
+    return [name for (name,) in connection.execute(_STRANGE, (declared,)).fetchall()]
+
+
+def release(cursor: Cursor, projections: Projections) -> list[str]:
+    """From now on these are the declarations: processes with others stop. Returns what else that ends, a line each."""
+    gone = undeclared(cursor, projections)
+    keep(cursor, gone)
+    searched = {view.name for view in projections.searched}
+    unsearched = [name for (name,) in cursor.execute(_SEARCHED).fetchall() if name not in searched]
+    end_searches(cursor, unsearched)
+    cursor.execute(_RELEASE, (declarations_digest(projections),))
+    return [f"serve {name} no more, which is no longer declared" for name in gone] + [
+        f"end the search of {name}, which is no longer declared" for name in unsearched if name not in gone
+    ]
+
+
+def end_searches(cursor: Cursor, names: Sequence[str]) -> None:
+    """Forget the search copies of relations: batches must not fill an outbox that nobody empties."""
+    for statement in _NOT_SEARCHED:
+        cursor.execute(statement, (names,))
 
 
 def drop_all(cursor: Cursor, names: Sequence[str], state: str) -> list[str]:
-    """Drop the generations in a state, of relations in dependency order. Returns the names of their tables."""
+    """Drop the generations in a state, of relations in dependency order. Returns the names of their tables.
+
+    What reads another one goes first, but for SQL views, which go with it.
+    """
     found = cursor.execute(_IN_STATE, (names, state)).fetchall()
-    last_first = sorted(found, key=lambda each: names.index(each[0]), reverse=True)  # what reads another one first
+    last_first = sorted(found, key=lambda each: names.index(each[0]), reverse=True)
     return [drop(cursor, *each) for each in last_first]
 
 

@@ -1,5 +1,10 @@
-"""`prejoin migrate`: schemas, the engine's tables, entity and view tables, the reading role. One transaction."""
+"""`prejoin migrate`: schemas, the engine's tables, entity and view tables, the reading role. One transaction.
 
+Views that are new or have changed are built in it only where that is soon done; else they wait for `prejoin rebuild`,
+and the database goes on serving the release before: its workers' declarations stay those of the group until the switch.
+"""
+
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,33 +22,35 @@ from projector.declare.sql import plain, quoted
 from projector.declare.view import Relation, unsound_key
 from projector.errors import OutOfDate, PrejoinError
 from projector.store import definitions, generations
+from projector.store.changed import changed, rebuilding
 from projector.store.connect import engine, unreachable
+from projector.store.definitions import entity_tables
 from projector.store.entity_tables import bring_along
+from projector.store.generations import end_searches, keep, release
 from projector.store.locks import LOCK
 from projector.store.names import generation_name, schemas
 from projector.store.roles import grant_reading
 from projector.store.search_text import functions
 
 POSTGRES = 18
+FEW = 5_000  # rows of entities up to which views are built at once: in a second or so, which workers wait for
 _LAST = text("SELECT relation, max(generation) FROM generations GROUP BY relation")
 _ALL = text("SELECT generation FROM generations WHERE relation = :r ORDER BY generation DESC")
 _BUILT = text("INSERT INTO generations (relation, generation, version, digest, state) VALUES (:r, :g, :v, :d, 'live')")
-_SERVE = text(
-    "INSERT INTO served VALUES (:r, :g, NULL) "
-    "ON CONFLICT (relation) DO UPDATE SET generation = excluded.generation, search = NULL"
+_SERVE = text("INSERT INTO served VALUES (:r, :g, NULL)")
+_COMING = text(
+    "UPDATE projection_group SET coming = :digest, declarations = CASE WHEN :stop THEN NULL ELSE declarations END"
 )
-_UNSERVE = text("DELETE FROM served WHERE relation = :r")
-_NOT_SEARCHED = [
-    text("DELETE FROM search_generations WHERE relation = :r"),
-    text("DELETE FROM outbox WHERE relation = :r"),
-    text("DELETE FROM search_dead_letters WHERE relation = :r"),
-    text("UPDATE served SET search = NULL WHERE relation = :r"),
-]
-_SEARCHED = text("SELECT DISTINCT relation FROM search_generations ORDER BY relation")
 _INDEXES = text(
     "SELECT indexname FROM pg_indexes "
     "WHERE schemaname = :schema AND indexname LIKE 'ix\\_%' AND tablename = ANY(:served)"
 )
+
+
+class Steps(list[str]):
+    """What was done, or would be, a line each; `rebuild` are the relations that wait for `prejoin rebuild`."""
+
+    rebuild: tuple[str, ...] = ()
 
 
 def migrate(
@@ -53,10 +60,11 @@ def migrate(
     projections: Projections,
     dry_run: bool = False,
     word_indexes: bool = False,
-) -> list[str]:
+) -> Steps:
     """Bring the database to what the declarations say; returns what was done (or would be), a line each.
 
-    With `word_indexes` Postgres answers searches by an index, which costs each written row of a view that is searched.
+    Where entities hold more than a few rows, a view that is new or has changed is left to `prejoin rebuild`. With
+    `word_indexes` Postgres answers searches by an index, which costs each written row of a view that is searched.
 
     All of it is one transaction under the group's lock: workers wait, readers see the old or the new. With `dry_run`
     it is rolled back. Raises OutOfDate for a change that cannot be made in place.
@@ -88,27 +96,59 @@ class _Migration:
     def __init__(self, connection: Connection, group: str, projections: Projections, word_indexes: bool) -> None:
         self.connection, self.group, self.projections = connection, group, projections
         self.word_indexes = word_indexes
-        self.done: list[str] = []
+        self.done = Steps()
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, psycopg.Connection)
+        self.cursor = driver.cursor()
 
-    def run(self, read_url: str | None) -> list[str]:
+    def run(self, read_url: str | None) -> Steps:
         version = self.connection.exec_driver_sql("SHOW server_version").scalar() or ""
         if int(version.split(".")[0].split()[0]) < POSTGRES:
             raise PrejoinError(f"Postgres is {version}: Prejoin needs {POSTGRES} or newer, for RETURNING old and new")
         self.connection.exec_driver_sql(LOCK, {"group": self.group})
         self._schemas()
-        self.done += upgrade_engine(self.connection, self.group)
+        before, after = upgrade_engine(self.connection, self.group)
+        if after != before:
+            self.done.append(f"the engine's tables: {before or 'none'} → {after}")
+        upgraded = before not in (None, after)
         for ddl in functions().values():
             self._sql(ddl.replace("%", "%%"))
+        changes = changed(self.cursor, self.projections)
+        waits = bool(changes) and self._is_much()
         for entity in self.projections.entities:
-            self.done += bring_along(self.connection, schemas(self.group)[1], entity)
+            self.done += bring_along(self.connection, schemas(self.group)[1], entity, drop=not waits)
             self._remember_erased(entity)
-        served = self._relations()
-        self._end_searches()
-        digest = definitions.declarations_digest(self.projections)
-        self.connection.execute(text("UPDATE projection_group SET declarations = :digest"), {"digest": digest})
+        if waits:
+            self._wait(changes, upgraded)
+            served = self._served()
+        else:
+            served = self._build_all(changes)
+            self.done += release(self.cursor, self.projections)
         if read_url:
-            self.done += grant_reading(self.connection, read_url, self.group, self.projections, served)
+            as_declared = [r for r in self.projections.served if r.name not in self.done.rebuild]
+            self.done += grant_reading(self.connection, read_url, self.group, as_declared, served)
         return self.done
+
+    def _is_much(self) -> bool:
+        """Whether entities hold more rows than views are built from at once."""
+        rows = 0
+        there = set(inspect(self.connection).get_table_names(schemas(self.group)[1]))
+        names = {table.name for entity in self.projections.entities for table in entity_tables(entity)}
+        for name in sorted(names & there):
+            some = f"SELECT FROM {quoted(schemas(self.group)[1])}.{quoted(name)} LIMIT {FEW + 1}"
+            rows += self.connection.exec_driver_sql(f"SELECT count(*) FROM ({some}) AS found").scalar() or 0
+        return rows > FEW
+
+    def _wait(self, changes: dict[str, str], upgraded: bool) -> None:
+        """Leave what has changed as it is; all else is made as declared, and nothing is dropped."""
+        self.done.rebuild = tuple(changes)
+        self._indexes([r for r in self.projections.relations if r.name not in changes], self._served(), drop=False)
+        values = {"digest": definitions.declarations_digest(self.projections), "stop": upgraded}
+        self.connection.execute(_COMING, values)
+        for name, what in changes.items():
+            self.done.append(f"leave {name}, {what}: run {rebuilding([name])}")
+        if upgraded:
+            self.done.append("stop workers of the release before until then, which do not know the engine's new tables")
 
     def _sql(self, statement: str) -> None:
         self.connection.exec_driver_sql(statement)
@@ -128,42 +168,23 @@ class _Migration:
                 f"FROM {quoted(entity.table.name)} WHERE {quoted(entity.erasure.mark)} ON CONFLICT DO NOTHING"
             )
 
-    def _relations(self) -> dict[str, int]:
+    def _served(self) -> dict[str, int]:
+        return dict(self.cursor.execute("SELECT relation, generation FROM served").fetchall())
+
+    def _build_all(self, changes: dict[str, str]) -> dict[str, int]:
         """Build what is new or differs from what is served; returns the served generations."""
         digests = definitions.relation_digests(self.projections)
-        rows = self.connection.execute(
-            text("SELECT relation, generation, digest FROM served JOIN generations USING (relation, generation)")
-        ).all()
-        before = {r.relation: (r.generation, r.digest) for r in rows}
-        last = {r.relation: r.max for r in self.connection.execute(_LAST)}
-        served: dict[str, int] = {}
+        served, last = self._served(), {r.relation: r.max for r in self.connection.execute(_LAST)}
+        for name in changes:
+            self._drop_others(name, served.get(name))
+        end_searches(self.cursor, list(changes))  # an indexer begins anew with what is served then
+        keep(self.cursor, list(changes))
         for relation in self.projections.relations:
-            generation, digest = before.get(relation.name, (0, ""))
-            served[relation.name] = generation
-            if digest != digests[relation.name]:
+            if relation.name in changes:
                 served[relation.name] = last.get(relation.name, 0) + 1
                 self._build(relation, served, digests[relation.name])
-        for name in reversed(list(before)):
-            if name not in served:
-                self._drop(name, None)
-                self.connection.execute(_UNSERVE, {"r": name})
-                self.done.append(f"drop {name}, which is no longer declared")
-            elif before[name][0] != served[name]:
-                self._drop(name, served[name])
-        self._indexes(served)
+        self._indexes(self.projections.relations, served)
         return served
-
-    def _end_searches(self) -> None:
-        """What is not searched any more: batches must not fill an outbox that nobody empties."""
-        searched = {view.name for view in self.projections.searched}
-        for name in self.connection.execute(_SEARCHED).scalars().all():
-            if name not in searched:
-                self._end_search(name)
-                self.done.append(f"end the search of {name}, which is no longer declared")
-
-    def _end_search(self, name: str) -> None:
-        for statement in _NOT_SEARCHED:
-            self.connection.execute(statement, {"r": name})
 
     def _build(self, relation: Relation, served: dict[str, int], digest: str) -> None:
         generation = served[relation.name]
@@ -183,32 +204,29 @@ class _Migration:
         self.connection.execute(_SERVE, values)
         self.done.append(f"build {relation.name}, version {relation.version}, generation {generation}")
 
-    def _indexes(self, served: dict[str, int]) -> None:
+    def _indexes(self, relations: Sequence[Relation], served: dict[str, int], drop: bool = True) -> None:
         """Make the declared indexes, and drop those that were declared before: each costs every write."""
         wanted: dict[str, str] = {}
-        for relation in self.projections.relations:
+        for relation in relations:
             wanted |= definitions.indexes(self.projections, relation, served, self.word_indexes)
         schema = schemas(self.group)[2]
         tables = [generation_name(name, generation) for name, generation in served.items()]
         there = set(self.connection.execute(_INDEXES, {"schema": schema, "served": tables}).scalars())
-        for name in sorted(there - wanted.keys()):
+        for name in sorted(there - wanted.keys()) if drop else ():
             self._sql(f"DROP INDEX {quoted(schema)}.{quoted(name)}")
             self.done.append(f"drop index {name}")
         for name in sorted(wanted.keys() - there):
             self._sql(wanted[name])
 
-    def _drop(self, name: str, but: int | None) -> None:
-        """Drop the generations of a relation, those kept and those being built, too, but for one."""
-        driver = self.connection.connection.driver_connection
-        assert isinstance(driver, psycopg.Connection)
+    def _drop_others(self, name: str, but: int | None) -> None:
+        """Drop the generations of a relation, those kept and those being built, but for the one that is served."""
         for generation in self.connection.execute(_ALL, {"r": name}).scalars().all():
             if generation != but:
-                generations.drop(driver.cursor(), name, generation)
-        self._end_search(name)  # an indexer begins anew with what is served then
+                generations.drop(self.cursor, name, generation)
 
 
-def upgrade_engine(connection: Connection, group: str) -> list[str]:
-    """Bring the engine's own tables to the newest migration; returns what was done. Raises OutOfDate."""
+def upgrade_engine(connection: Connection, group: str) -> tuple[str | None, str | None]:
+    """Bring the engine's own tables to the newest migration; returns which it was before and is. Raises OutOfDate."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
@@ -219,8 +237,7 @@ def upgrade_engine(connection: Connection, group: str) -> list[str]:
         raise OutOfDate(
             f"group {group} is at migration {before}, which this release does not know: run the newer one"
         ) from None
-    after = _revision(connection, group)
-    return [] if after == before else [f"the engine's tables: {before or 'none'} → {after}"]
+    return before, _revision(connection, group)
 
 
 def _revision(connection: Connection, group: str) -> str | None:

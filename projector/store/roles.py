@@ -1,5 +1,6 @@
 """The read-only role: SELECT on what is served, and nothing else."""
 
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -7,7 +8,6 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import Connection
 
-from projector.declare.projections import Projections
 from projector.declare.sql import quoted
 from projector.declare.view import Relation
 from projector.errors import PrejoinError
@@ -22,7 +22,7 @@ SETTINGS = {
 
 
 def grant_reading(
-    connection: Connection, read_url: str, group: str, projections: Projections, served: dict[str, int]
+    connection: Connection, read_url: str, group: str, relations: Sequence[Relation], served: dict[str, int]
 ) -> list[str]:
     """Create the reading address's role if it is missing, and let it read what is served. Returns what was done."""
     driver = connection.connection.driver_connection
@@ -41,7 +41,7 @@ def grant_reading(
     for name in READABLE:
         table = sql.Identifier(engine, name)
         driver.execute(sql.SQL("GRANT SELECT ON {} TO {}").format(table, sql.Identifier(role)))
-    for relation in projections.served:
+    for relation in relations:
         let_read(driver, role, group, relation, served[relation.name])
     return done
 
@@ -65,14 +65,30 @@ FROM (
   UNION ALL
   SELECT acl.grantee, '(' || string_agg(quote_ident(attname), ', ') || ')'
   FROM pg_attribute, aclexplode(attacl) AS acl
-  WHERE attrelid = to_regclass(%(old)s) AND privilege_type = 'SELECT' GROUP BY acl.grantee
+  WHERE attrelid = to_regclass(%(old)s) AND privilege_type = 'SELECT'
+    AND attname IN (SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%(new)s)) GROUP BY acl.grantee
 ) AS granted (grantee, columns)
+"""
+# Whoever may read which generations are served reads for the API.
+_READERS = """
+SELECT format('GRANT SELECT (%%s) ON %%s TO %%s',
+  (SELECT string_agg(quote_ident(c), ', ') FROM unnest(%(columns)s::text[]) AS c), %(new)s::text,
+  CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END)
+FROM pg_class, aclexplode(relacl) AS acl
+WHERE oid = 'served'::regclass AND privilege_type = 'SELECT' AND grantee <> relowner
 """
 
 
 def let_the_same_read(cursor: psycopg.Cursor[Any], old: str, new: str) -> None:
-    """Let whoever may read one table read the same columns of another."""
+    """Let whoever may read one table read the same columns of another, as far as that has them."""
     for (grant,) in cursor.execute(_SAME, {"old": quoted(old), "new": quoted(new)}).fetchall():
+        cursor.execute(grant)
+
+
+def let_readers_read(cursor: psycopg.Cursor[Any], relation: Relation, generation: int) -> None:
+    """Let the reading roles read what is served of a generation whose definition is another than the one before."""
+    columns, new = [c.name for c in relation.columns], quoted(generation_name(relation.name, generation))
+    for (grant,) in cursor.execute(_READERS, {"columns": columns, "new": new}).fetchall():
         cursor.execute(grant)
 
 

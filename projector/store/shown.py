@@ -7,6 +7,10 @@ from sqlalchemy.sql.selectable import FromClause
 
 from projector.declare.types import Money
 
+APPLIED = """ARRAY(SELECT concat(topic, '/', partition, '@', next - 1) FROM positions WHERE next > 0
+      ORDER BY topic COLLATE "C", partition)"""
+"""SQL of the last applied offsets, as texts such as `orders/0@1234`."""
+
 _UTC: ColumnElement[str] = literal_column("'UTC'")
 
 

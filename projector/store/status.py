@@ -58,7 +58,8 @@ def count_rows(projections: Projections, summary: Mapping[str, Any]) -> str:
     Where a generation was dropped since the summary it fails with UndefinedTable: read the summary again.
     """
     there = {name: view["generation"] for name, view in summary["views"].items()}
-    counts = [_count(r, _rows_of(projections, r), there) for r in projections.served if r.name in there]
+    pairs = [(r, _rows_of(projections, r)) for r in projections.served]
+    counts = [_count(r, stored, there) for r, stored in pairs if r.name in there and stored.name in there]
     return f"SELECT json_build_object({', '.join(counts)})"
 
 

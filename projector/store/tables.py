@@ -31,6 +31,7 @@ projection_group = Table(
     Column("as_of", _at, comment="every event that the broker held at this time has been applied"),
     Column("paused_at", _at, comment="since when no batch is applied; null: batches are"),
     Column("paused_by", Text, comment="user and host that paused the group"),
+    Column("coming", Text, comment="digest of the declarations that wait for `prejoin rebuild`"),
     comment="One row: what the group as a whole is at.",
 )
 positions = Table(
@@ -67,6 +68,10 @@ generations = Table(
     Column("digest", Text, nullable=False, comment="of the definition it was built from"),
     Column("state", Text, nullable=False, comment="building, live, or kept: served before, as it was then"),
     Column("built_at", _at, nullable=False, server_default=func.now()),
+    Column("as_of", _at, comment="of a kept one: the group's, at the switch"),
+    Column(
+        "positions", ARRAY(Text), comment="of a kept one: the last applied offsets at the switch, as the API tells them"
+    ),
 )
 served = Table(
     "served",
@@ -130,7 +135,24 @@ rebuilds = Table(
     Column("runner", Text, nullable=False, comment="host and process that work at it"),
     Column("started_at", _at, nullable=False, server_default=func.now()),
     Column("beat_at", _at, nullable=False, server_default=func.now()),
-    comment="Generations being built. Batches append what changes to `pending`; whoever rebuilds refreshes that.",
+    Column(
+        "captured_to",
+        BigInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment="the last row of `captured` that it has taken in",
+    ),
+    comment="Generations being built. Batches append what they change of entities to `captured`; "
+    "whoever rebuilds takes it in.",
+)
+captured = Table(
+    "captured",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("source", Text, nullable=False, comment="the table of an entity, or of its children"),
+    Column("before", JSONB, comment="the row as it was; null: it came"),
+    Column("after", JSONB, comment="the row as it is; null: it went"),
+    comment="What batches changed of entities since generations are being built, in order; for whoever builds them.",
 )
 copies = Table(
     "copies",

@@ -10,9 +10,10 @@ from psycopg import sql
 
 from projector.declare.projections import Projections
 from projector.store import generations, outbox
+from projector.store.changed import changed
 from projector.store.copies import Copy, drop_schemas
-from projector.store.names import copy_group, generation_name, schemas
-from projector.store.roles import let_the_same_read
+from projector.store.names import copy_group, schemas
+from projector.store.roles import let_readers_read
 
 Cursor = psycopg.Cursor[Any]
 
@@ -51,7 +52,6 @@ _TAKE_OVER = [
     """,
     "INSERT INTO pending (relation, generation, keys, parts) "
     "SELECT relation, generation, keys, parts FROM {copy}.pending",
-    "UPDATE projection_group SET declarations = (SELECT declarations FROM {copy}.projection_group)",
     "ALTER SCHEMA {entities} RENAME TO {aside}",
     "ALTER SCHEMA {copied} RENAME TO {entities}",
     "ALTER SCHEMA {aside} RENAME TO {copied}",
@@ -62,7 +62,6 @@ INSERT INTO rebuilds (relation, generation, phase, runner) VALUES (%s, %s, 'drai
 ON CONFLICT (relation) DO UPDATE SET generation = excluded.generation
 """
 _SERVED = "SELECT relation, generation FROM served"
-_NEW = "INSERT INTO served (relation, generation) VALUES (%s, %s)"
 _REPLACED = "UPDATE copies SET state = 'replaced', phase = 'done' WHERE id = %s"
 _SNAPSHOT = """
 UPDATE copies SET state = 'snapshot', phase = 'done', positions = (
@@ -102,23 +101,17 @@ def take_over(cursor: Cursor, group: str, projections: Projections, copy: Copy) 
         cursor.execute(sql.SQL(statement).format(**{name: sql.Identifier(value) for name, value in names.items()}))
     served = dict(cursor.execute(_SERVED).fetchall())
     for name, generation in copy.generations.items():
-        if name not in served:
-            cursor.execute(_NEW, (name, generation))
         cursor.execute(_REGISTERED, (name, generation, generations.this_process()))
-    generations.switch(
-        cursor, served | {n: g for n, g in copy.generations.items() if n not in served}, copy.generations
-    )
+    generations.switch(cursor, projections, served, copy.generations, changed(cursor, projections))
+    generations.release(cursor, projections)
     cursor.execute(_REPLACED, (copy.id,))
 
 
 def keep_snapshot(cursor: Cursor, group: str, projections: Projections, copy: Copy) -> None:
     """Keep the views of a copy as a snapshot, for those who may read what is served."""
     own = copy_group(group, copy.id)
-    served = dict(cursor.execute(_SERVED).fetchall())
     for relation in projections.served:
-        name, generation = relation.name, copy.generations[relation.name]
-        if name in served:
-            let_the_same_read(cursor, generation_name(name, served[name]), generation_name(name, generation))
+        let_readers_read(cursor, relation, copy.generations[relation.name])
     for name, generation in copy.generations.items():
         cursor.execute(_ITS, (name, generation))
     cursor.execute(sql.SQL(_SNAPSHOT).format(copy=sql.Identifier(own)), (copy.id,))

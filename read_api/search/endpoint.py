@@ -18,11 +18,12 @@ from read_api.search.answer import Found, answer
 from read_api.search.elastic import Elastic, Unanswered
 from read_api.search.parameters import Search, read_search
 from read_api.search.postgres import Postgres
+from read_api.statements import NEWEST
 
 Handler = Callable[[Request], Awaitable[Response]]
 
 SECONDS_BETWEEN_LOOKS = 0.1  # while a request waits for the index, which shows what was written once a second
-SERVED = "SELECT generation, search FROM served WHERE relation = $1"
+SERVED = f"SELECT generation, search FROM {NEWEST % 1} AS g LEFT JOIN served USING (relation, generation)"
 _log = logging.getLogger("prejoin.api")
 
 
@@ -67,7 +68,7 @@ async def _from_index(
     """
     until = time.monotonic() + (wanted.wait or 0)
     while True:
-        rows = await backends.database.all(SERVED, [search.resource.name])
+        rows = await backends.database.all(SERVED, [search.resource.definition])
         if not rows or rows[0][1] is None:
             return None  # there is no whole index yet
         try:

@@ -47,7 +47,7 @@ from read_api.search.body import COUNTED, FACET_VALUES
 from read_api.search.parameters import Search
 from read_api.search.scores import EXACT, PREFIX, TYPO, points, whole_bonus
 from read_api.search.words import Phrase, Word
-from read_api.statements import DIALECT, FRESHNESS, Shape, Statement, condition, order_by, page_of, parameters
+from read_api.statements import AT, DIALECT, FRESHNESS, Shape, Statement, condition, order_by, page_of, parameters
 
 _WAYS = {"e": EXACT, "p": PREFIX, "t": TYPO}  # how a word is found, and what that counts
 
@@ -160,8 +160,8 @@ def _statement(resource: Resource, generation: int, shaped: Shaped) -> Statement
         total.scalar_subquery().label("total"),
         _facets(resource, table, shaped.facets, [*passing, *words]).label("facets"),
     ).compile(dialect=DIALECT)
-    names = (*(answer.positiontup or ()), "relation")
-    return Statement(f"SELECT {FRESHNESS % len(names)},\nanswer.* FROM ({answer}) AS answer", names)
+    names = (*(answer.positiontup or ()), "definition")
+    return Statement(f"SELECT {FRESHNESS},\nanswer.* FROM {AT % len(names)}, ({answer}) AS answer", names)
 
 
 def _words(resource: Resource) -> ColumnElement[Any]:

@@ -108,7 +108,7 @@ def test_migrate_says_what_it_does_and_does_it_once(prejoin: Prejoin, database_u
         assert dry["dry_run"] is True
         done = prejoin("migrate", "--json", **new)
         assert done.code == 0
-        assert done.json == {"dry_run": False, "steps": dry["steps"]}
+        assert done.json == {"dry_run": False, "steps": dry["steps"], "rebuild": []}
         again = prejoin("migrate", **new)
         assert (again.code, again.out) == (0, "nothing to do\n")
         assert "PREJOIN_READ_DATABASE_URL is not set" in again.err

@@ -22,10 +22,13 @@ async def test_a_switch_to_another_generation_is_followed_at_once(shop: World, c
         connection.execute(f"CREATE TABLE {views}.product_sales__g2 (LIKE {views}.product_sales__g1)")
         connection.execute("INSERT INTO product_sales__g2 (product_id) VALUES ('new')")
         connection.execute("GRANT SELECT ON product_sales__g2 TO PUBLIC")
-        connection.execute("UPDATE served SET generation = 2 WHERE relation = 'product_sales'")
+        connection.execute(
+            "INSERT INTO generations (relation, generation, version, digest, state)"
+            " SELECT relation, 2, version, digest, 'live' FROM generations WHERE relation = 'product_sales'"
+        )
     assert [r["product_id"] for r in (await client.get("/v1/products")).json()["data"]] == ["new"]
     with shop.connect() as connection, connection.transaction():
-        connection.execute("UPDATE served SET generation = 1 WHERE relation = 'product_sales'")
+        connection.execute("DELETE FROM generations WHERE relation = 'product_sales' AND generation = 2")
         connection.execute("DROP TABLE product_sales__g2")
     assert [r["product_id"] for r in (await client.get("/v1/products")).json()["data"]] == ["old"]
 

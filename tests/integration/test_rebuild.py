@@ -17,7 +17,7 @@ from tests.world import World, world
 
 @pytest.fixture
 def shop(database_url: str, read_database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    monkeypatch.setattr("projector.operate.rebuild.RANGE", 7)
+    monkeypatch.setattr("projector.operate.filling.RANGE", 7)
     monkeypatch.setattr("projector.apply.plan.PORTION", 5)
     with world(database_url, read_url=read_database_url) as made:
         yield made
