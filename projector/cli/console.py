@@ -121,8 +121,9 @@ class _Lines:
 
     def say(self) -> None:
         of_total = "" if self._total is None or self._done > self._total else f" of {self._total:,}"
-        rate = self._done / max(monotonic() - self._began, 1e-3)
+        seconds = monotonic() - self._began
+        rate = self._done / seconds if seconds > 1 else 0  # sooner it says nothing
         left = (self._total - self._done) / rate if self._total is not None and rate else 0
         in_time = f", {left:,.0f} s left" if left > SECONDS_BETWEEN_LINES else ""
-        note(f"{self._label}: {self._done:,}{of_total}, {rate:,.0f} a second{in_time}")
+        note(f"{self._label}: {self._done:,}{of_total}" + (f", {rate:,.0f} a second{in_time}" if rate else ""))
         self._next_line = monotonic() + SECONDS_BETWEEN_LINES
