@@ -20,7 +20,9 @@ POSITIONS = "SELECT topic, partition, next FROM positions"
 Positions = Mapping[tuple[str, int], int]
 """The last applied offset by topic and partition."""
 
-_POSITION = re.compile(r"([A-Za-z0-9._-]{1,249})/([0-9]{1,9})@([0-9]{1,18})", re.ASCII)
+_ONE = r"([A-Za-z0-9._-]{1,249})/([0-9]{1,9})@([0-9]{1,18})"
+POSITIONS_PATTERN = f"^{_ONE}(,{_ONE})*$"
+_POSITION = re.compile(_ONE, re.ASCII)
 # RFC 7240: a list of preferences, `name=value; parameter…`, values perhaps quoted
 _PREFERENCE = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.?)*(?:"|$))+', re.DOTALL)  # nothing to go back on: linear
 
