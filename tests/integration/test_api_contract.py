@@ -57,3 +57,40 @@ def test_schemathesis_finds_nothing_that_is_not_as_the_document_says(address: st
     options = ["--phases", "examples,fuzzing", "--max-examples", "5", "--seed", "1", "--continue-on-failure"]
     found = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout[-20_000:]
+
+
+GENERATOR = Path(__file__).parents[1] / "client-requirements.txt"
+USE = """
+import sys
+from prejoin_client import Client
+from prejoin_client.api.order_overview import get_order_overview, list_order_overview
+from prejoin_client.models import ListOrderOverviewCount, ListOrderOverviewSortItem
+
+client = Client(base_url=sys.argv[1], raise_on_unexpected_status=True)
+sort, count = ListOrderOverviewSortItem("-total"), ListOrderOverviewCount("exact")
+page = list_order_overview.sync(client=client, limit=3, sort=[sort], statusne=["cancelled"], count=count)
+print(page.total_count, *(row.order_id for row in page.data))
+one = get_order_overview.sync(page.data[0].order_id, client=client)
+print(one.order_id, one.total, one.lines[0].product_id, one.placed_at.isoformat())
+missing = get_order_overview.sync_detailed("none", client=client)
+print(missing.status_code.value, missing.parsed.title)
+"""
+
+
+def test_a_client_generated_from_the_document_works(address: str, tmp_path: Path) -> None:
+    """Nobody maintains a client: what a generator makes of the document can be used as it is."""
+
+    def run(*command: str | Path) -> str:
+        ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        return ended.stdout
+
+    run(sys.executable, "-m", "venv", "generator")
+    python = tmp_path / "generator" / "bin" / "python"
+    run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", GENERATOR)
+    options = ["--url", f"{address}/openapi.json", "--meta", "none", "--output-path", "prejoin_client"]
+    told = run(python.with_name("openapi-python-client"), "generate", *options)
+    assert "WARNING" not in told.upper(), told
+    count, *orders = run(python, "-c", USE, address).splitlines()[0].split()
+    rows = httpx.get(f"{address}/v1/orders?limit=3&sort=-total&status[ne]=cancelled&count=exact").json()
+    assert (int(count), orders) == (rows["total_count"], [row["order_id"] for row in rows["data"]])
