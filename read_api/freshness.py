@@ -28,11 +28,12 @@ _PREFERENCE = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.?)*(?:"|$))+', re.DOTALL)  # n
 
 
 class Freshness(NamedTuple):
-    """What an answer was read at: As-Of in RFC 3339 (None before the first), seconds since, and positions."""
+    """What an answer was read at: As-Of in RFC 3339 (None before the first), seconds since, positions, and generation."""
 
     as_of: str | None
     lag: Decimal | None
     positions: Sequence[str]
+    generation: int = 0
 
     def headers(self) -> dict[str, str]:
         """The freshness headers; those that cannot be told yet are left out."""
