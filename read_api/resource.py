@@ -50,7 +50,9 @@ class Resource:
     def __init__(self, relation: Relation) -> None:
         self.name, self.relation = relation.name, relation
         self.path = f"/v1/{relation.path}"
-        self.fields = {c.name: Field(c.name, kind_of(c.type), bool(c.nullable)) for c in relation.columns}
+        names = [str(c.name) for c in relation.columns]  # no quoted_name, which is more than a text
+        columns = zip(names, relation.columns, strict=True)
+        self.fields = {name: Field(name, kind_of(c.type), bool(c.nullable)) for name, c in columns}
         self._types = plain_fields(relation.columns)
         self.inside = {f.name: f for column in relation.columns for f in _inside(column)}
 
