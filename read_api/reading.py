@@ -2,7 +2,8 @@
 read at.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from psycopg import errors
@@ -11,21 +12,29 @@ from read_api.database import Database
 from read_api.freshness import Freshness, Waiters, Wanted, too_early
 from read_api.problems import Problem, unavailable
 from read_api.resource import Resource
-from read_api.statements import NEWEST, Condition, Shape, parameters, statement
+from read_api.statements import NEWEST, Condition, Shape, estimate, parameters, statement, tag_of
 
 ATTEMPTS = 3  # a switch between two of them is rare, two in a row are rarer
 SERVED = f"SELECT generation FROM {NEWEST % 1} AS g"
 IS_OTHER = "SELECT EXISTS (SELECT FROM served WHERE relation = $1)"
-
+# dropped, or of other declarations than ours
+NOT_AS_DECLARED = (errors.UndefinedTable, errors.UndefinedColumn, errors.InsufficientPrivilege)
 
 Asked = tuple[str, list[Any]]
 """A statement and its values."""
 
 
 class Page(NamedTuple):
-    """Rows, each as JSON and with its cursor values, and what they were read at."""
+    """Rows, each as JSON, with its cursor values and digest, and what they were read at.
 
-    rows: Sequence[tuple[str, str]]
+    `tag` tells this page from what it was or will be; `rows` is None where the tag was known already. `found` counts
+    the page's rows, `total` all, where that was asked for.
+    """
+
+    tag: str
+    found: int
+    total: int | None
+    rows: Sequence[tuple[str, str, str]] | None
     freshness: Freshness
 
 
@@ -43,16 +52,25 @@ class Reader:
         shape: Shape,
         conditions: Sequence[Condition],
         after: Sequence[Any],
+        known: Sequence[str] = (),
     ) -> Page:
-        """The rows, once the wanted positions are applied. Raises a 503 Problem if they are not in time."""
-        values = parameters(resource, conditions, after)
+        """The rows, once the wanted positions are applied. Raises a 503 Problem if they are not in time.
+
+        `known` are tags of what the client has; `*` among them is any.
+        """
+        shape = replace(shape, conditional=bool(known))
+        values = parameters(resource, conditions, after, known)
+        if shape.count == "estimated":
+            values["total"] = await self._estimated(resource, shape, values)
 
         def ask(generation: int) -> Asked:
             found = statement(resource, generation, shape)
             return found.sql, found.values(values)
 
-        (rows,), freshness = await self.answer(resource, wanted, ask)
-        return Page(rows, freshness)
+        read, freshness = await self.answer(resource, wanted, ask)
+        total, *digests, rows = read
+        digest, found = digests or (sum(int(row[2]) for row in rows), len(rows))
+        return Page(tag_of(freshness.generation, digest, total), found, total, rows, freshness)
 
     async def answer(
         self, resource: Resource, wanted: Wanted, ask: Callable[[int], Asked]
@@ -72,33 +90,47 @@ class Reader:
     async def _read(self, resource: Resource, ask: Callable[[int], Asked]) -> tuple[Sequence[Any], Freshness]:
         for _ in range(ATTEMPTS):
             try:
-                generation = self._generations.get(resource.name) or await self._served(resource)
+                generation = await self._served(resource)
                 as_of, lag, positions, now_served, *found = await self._database.one(*ask(generation))
-            except (errors.UndefinedTable, errors.UndefinedColumn, errors.InsufficientPrivilege):
-                self._generations.pop(resource.name, None)  # dropped, or of other declarations than ours
+            except NOT_AS_DECLARED:
+                self._generations.pop(resource.name, None)
                 continue
             if now_served == generation:
-                return found, Freshness(as_of, lag, positions)
+                return found, Freshness(as_of, lag, positions, generation)
             self._generations.pop(resource.name, None)
-        raise await self._missing(resource)
+        raise await missing(self._database, resource)
 
-    async def _missing(self, resource: Resource) -> Problem:
-        """503: the view is not in the database, or not as this process declares it."""
-        try:
-            ((other,),) = await self._database.all(IS_OTHER, [resource.name])
-        except (errors.UndefinedTable, errors.InsufficientPrivilege):
-            other = False
-        if other:
-            return unavailable(
-                f"{resource.path} is served by another definition than this process has: it waits for "
-                f"`prejoin rebuild {resource.name}` where this is the newer release, else for the API of that",
-                "other-definition",
-            )
-        return unavailable(f"{resource.path} is not in the database: run `prejoin migrate`", "not-migrated")
+    async def _estimated(self, resource: Resource, shape: Shape, values: Mapping[str, Any]) -> int:
+        """How many rows Postgres expects to pass: what its planner knows, at no reading."""
+        for _ in range(ATTEMPTS):
+            try:
+                asked = estimate(resource, await self._served(resource), shape.conditions)
+                ((plan,),) = await self._database.one(asked.sql, asked.values(values))
+                return int(plan["Plan"]["Plan Rows"])
+            except NOT_AS_DECLARED:
+                self._generations.pop(resource.name, None)
+        raise await missing(self._database, resource)
 
     async def _served(self, resource: Resource) -> int:
+        if known := self._generations.get(resource.name):
+            return known
         rows = await self._database.all(SERVED, [resource.definition])
         if not rows:
             raise errors.UndefinedTable
         self._generations[resource.name] = int(rows[0][0])
         return self._generations[resource.name]
+
+
+async def missing(database: Database, resource: Resource) -> Problem:
+    """503: the view is not in the database, or not as this process declares it."""
+    try:
+        ((other,),) = await database.all(IS_OTHER, [resource.name])
+    except (errors.UndefinedTable, errors.InsufficientPrivilege):
+        other = False
+    if other:
+        return unavailable(
+            f"{resource.path} is served by another definition than this process has: it waits for "
+            f"`prejoin rebuild {resource.name}` where this is the newer release, else for the API of that",
+            "other-definition",
+        )
+    return unavailable(f"{resource.path} is not in the database: run `prejoin migrate`", "not-migrated")
