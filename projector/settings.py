@@ -29,6 +29,7 @@ class Settings(BaseSettings):
     api_host: str = "127.0.0.1"
     api_port: Annotated[int, Field(ge=0, le=65535)] = 8000
     api_open: bool = False
+    api_streams: Annotated[int, Field(ge=0, le=100_000)] = 5_000
     metrics_host: str = "127.0.0.1"
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 9464
     unknown_events: Literal["deadletter", "ignore"] = "deadletter"

@@ -13,6 +13,7 @@ from starlette.types import Scope
 from projector.declare.projections import load
 from projector.settings import Settings, read_settings
 from read_api.boundary import Boundary
+from read_api.changes.endpoint import CONNECTIONS, Streams, feeds_of
 from read_api.database import SEARCHES, Database
 from read_api.docs import docs_page
 from read_api.freshness import Waiters
@@ -44,6 +45,9 @@ def create_app(settings: Settings | None = None, ends: AskEnds | None = None) ->
     searches = Database(settings.reader_url, settings.group, SEARCHES)
     waiters = Waiters(database)
     reader = Reader(database, waiters)
+    resources = [Resource(relation) for relation in projections.served]
+    follows = Database(settings.reader_url, settings.group, CONNECTIONS)
+    streams = Streams(resources, feeds_of(projections), follows, settings)
     elastic = Elastic(settings.search_urls) if settings.elasticsearch_url else None
     metrics = Metrics(database)
     backends = Backends(database, Postgres(Reader(searches, waiters)), elastic, settings.group, metrics.searched)
@@ -53,18 +57,20 @@ def create_app(settings: Settings | None = None, ends: AskEnds | None = None) ->
         async with AsyncExitStack() as running:
             await running.enter_async_context(database.running())
             await running.enter_async_context(searches.running())
+            await running.enter_async_context(follows.running())
             if elastic:
                 await running.enter_async_context(elastic.running())
             yield
+            await streams.close()
             await waiters.close()
 
     app = FastAPI(title="Prejoin", lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.exception_handler(Problem)(on_problem)
     app.exception_handler(HTTPException)(on_http_exception)
     app.add_middleware(Boundary, metrics=metrics)
-    resources = [Resource(relation) for relation in projections.served]
+    app.state.streams = streams  # whoever serves the application stops them first: open streams would hold its end up
     _route_services(app, Health(database, projections, ends), metrics)
-    _route_views(app, resources, reader, backends)
+    _route_views(app, resources, reader, backends, streams)
     _route_documents(app, resources)
     return app
 
@@ -89,10 +95,12 @@ def _route_services(app: FastAPI, health: Health, metrics: Metrics) -> None:
     _get(app, "/metrics", metrics.show)
 
 
-def _route_views(app: FastAPI, resources: list[Resource], reader: Reader, backends: Backends) -> None:
+def _route_views(app: FastAPI, resources: list[Resource], reader: Reader, backends: Backends, streams: Streams) -> None:
     for resource in resources:
         _get(app, resource.path, list_handler(resource, reader))
-        if resource.search:  # before the route of one row: no row can have the key `search`
+        # before the route of one row: no row can have the key `changes`, or `search`
+        _get(app, f"{resource.path}/changes", streams.handler(resource))
+        if resource.search:
             _get(app, f"{resource.path}/search", search_handler(resource, backends))
         _get(app, resource.one_path, one_handler(resource, reader))
 

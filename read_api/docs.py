@@ -38,7 +38,7 @@ def _path(described: Described, path: str, operation: Described) -> str:
     shown = escape(path)
     link = shown if "{" in path else f'<a href="{shown}">{shown}</a>'
     parameters = [_resolve(described, p) for p in operation.get("parameters", [])]
-    ok = operation["responses"]["200"]["content"]["application/json"]["schema"]
+    ok = next(iter(operation["responses"]["200"]["content"].values()))["schema"]
     return (
         f"<section><h2>GET {link}</h2><p>{escape(operation['summary'])}</p>"
         + _folded("parameters", _grouped(parameters))

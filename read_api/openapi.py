@@ -29,6 +29,10 @@ you just wrote, send `Prejoin-Min-Position` with `Prefer: wait=N`."""
 _WORDS = f"""Words that must all be there, at most {MAX_WORDS}; case and accents do not matter, the last may be the
 beginning of a longer one, one typo is forgiven in words of five letters or more. `"a phrase"` as it is, `-word` not at
 all. The best hits come first, unless `sort` says otherwise."""
+_CHANGES = """Server-sent events. `upsert`: a row as it is now; `delete`: none has this key, or it does not pass the
+filters (perhaps it never did); `reset`: read the view anew, what was told before may be out of date."""
+_EXAMPLE = 'id: …\nevent: upsert\ndata: {"key": {"order_id": "o1"}, "row": {"order_id": "o1", "status": "paid"}}\n\n'
+_RESUME = "The last `id` that came, at most 24 hours old: go on behind it. Without it, from now on."
 _SEARCHED: Schema = {
     "type": "object",
     "required": ["data", "total", "facets", "has_more", "next_cursor", "backend", "degraded"],
@@ -131,6 +135,7 @@ def document(resources: Iterable[Resource]) -> Described:
     paths = {"/v1/status": {"get": _operation("status", "How the service is", "service", status)}}
     for resource in resources:
         paths[resource.path] = {"get": _list(resource)}
+        paths[f"{resource.path}/changes"] = {"get": _changes(resource)}
         paths[resource.one_path] = {"get": _one(resource)}
         if resource.search:
             paths[f"{resource.path}/search"] = {"get": _search(resource)}
@@ -171,6 +176,17 @@ def _list(resource: Resource) -> Described:
         f"list_{resource.name}", f"Rows of {resource.name}", resource.name, _content(page, fresh=True)
     )
     return described | {"parameters": [*_paging(resource), *filters, *_refer_to_waiting()]}
+
+
+def _changes(resource: Resource) -> Described:
+    filters = [p for f in resource.filters.values() for p in _filters(f)]
+    described = _operation(
+        f"follow_{resource.name}", f"Changes of {resource.name}, as they come", resource.name, _content({}, fresh=True)
+    )
+    data = {"description": _CHANGES, "examples": [_EXAMPLE]}
+    described["responses"]["200"]["content"] = {"text/event-stream": {"schema": {"type": "string", **data}}}
+    last = {"name": "Last-Event-ID", "in": "header", "schema": {"type": "string"}, "description": _RESUME}
+    return described | {"parameters": [last, *filters, *_refer_to_waiting()]}
 
 
 def _search(resource: Resource) -> Described:

@@ -61,10 +61,20 @@ def serve(settings: "Settings") -> None:
     with listener:
         projections = load(settings.projections)
         check_database(settings, projections)
+        app = create_app(
+            settings, partial(_ends, settings.brokers, projections.topics) if settings.kafka_brokers else None
+        )
+
+        class Server(uvicorn.Server):
+            """Ends what follows changes first: those answers have no end of their own."""
+
+            async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+                app.state.streams.stop()
+                await super().shutdown(sockets)
+
+        _allow_files()
         config = uvicorn.Config(
-            create_app(
-                settings, partial(_ends, settings.brokers, projections.topics) if settings.kafka_brokers else None
-            ),
+            app,
             access_log=False,  # it would hold the values of filters
             log_config=None,
             server_header=False,
@@ -74,7 +84,15 @@ def serve(settings: "Settings") -> None:
         note(f"serving on {_url(listener)} (documentation at {_url(listener)}/docs); press Ctrl-C to stop")
         # uvicorn stops at it by itself, and raises it once more when all is closed
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        uvicorn.Server(config).run(sockets=[listener])
+        Server(config).run(sockets=[listener])
+
+
+def _allow_files() -> None:
+    """Let the process have as many connections open as the system lets it: often the first limit is 1,024."""
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _ends(brokers: list[str], topics: list[str]) -> "Ends | None":
