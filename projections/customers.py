@@ -1,6 +1,6 @@
 """A customer, as its own service tells it. Erasure stays: no later event brings personal data back."""
 
-from projector.declare import Entity, State
+from projector.declare import Entity, Erasure, State
 from schemas.customers import (
     CustomerEmailChanged,
     CustomerErased,
@@ -21,7 +21,13 @@ class Customer(State, frozen=True):
     erased: bool = False
 
 
-customers = Entity("customers", state=Customer, key="customer_id", topic="customers")
+customers = Entity(
+    "customers",
+    state=Customer,
+    key="customer_id",
+    topic="customers",
+    erasure=Erasure("customer", fields=["name", "email", "segment"], by=CustomerErased, mark="erased"),
+)
 
 
 @customers.on(CustomerRegistered)

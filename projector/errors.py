@@ -32,5 +32,9 @@ class NotMigrated(OutOfDate):
         super().__init__(f"group {group} has no tables in the database: run `prejoin migrate`")
 
 
+class Paused(Passing):
+    """An operator holds the group: nothing is applied until `prejoin resume`."""
+
+
 class TooManyDeadLetters(PrejoinError):
     """Most of what arrives is bad: going on would move a topic into the dead letters."""

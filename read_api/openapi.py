@@ -94,7 +94,8 @@ _PROBLEMS = {
 _STATUS: Schema = {
     "type": "object",
     "properties": {
-        "state": {"enum": ["live", "lagging", "stuck", "stopped"]},
+        "state": {"enum": ["live", "lagging", "stuck", "stopped", "paused"]},
+        "paused": {"type": ["object", "null"], "description": "Since when, where an operator holds the workers."},
         "as_of": {"type": ["string", "null"], "format": "date-time"},
         "lag_seconds": {"type": ["number", "null"]},
         "partitions": {"type": "array", "items": {

@@ -6,9 +6,10 @@ Fields take JSON's own types, nothing is coerced; Decimal and datetime are taken
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import lru_cache
+from functools import cache, lru_cache
 from operator import attrgetter
 from typing import Annotated, Any, ClassVar, Protocol, TypeVar
 
@@ -20,6 +21,8 @@ from pydantic import (
     Field,
     GetPydanticSchema,
     StringConstraints,
+    TypeAdapter,
+    ValidationError,
     WithJsonSchema,
 )
 from pydantic_core import PydanticCustomError, core_schema
@@ -103,6 +106,8 @@ class Numbered(Protocol):
 
 
 _Numbered = TypeVar("_Numbered", bound=Numbered)
+# XX and XXX are nobody's country and no currency (ISO 3166, ISO 4217).
+_BLANKS: tuple[Any, ...] = (None, "", "0", "XX", "XXX", 0, 1, False, [], {}, "1970-01-01T00:00:00Z")
 
 
 def sorted_by_line(lines: Sequence[_Numbered]) -> tuple[_Numbered, ...]:
@@ -136,3 +141,15 @@ class Contract(Part):
         super().__init_subclass__(**config)
         cls.type, cls.version, cls.topic = type, version, type.partition(".")[0]
         cls.wire_type = type if version == 1 else f"{type}.v{version}"
+
+
+@cache
+def blank(contract: type[Contract], field: str) -> Any:
+    """A value that the field takes and that tells nothing: null where it may be. ValueError where there is none."""
+    about = contract.model_fields[field]
+    adapter: TypeAdapter[Any] = TypeAdapter(Annotated[about.annotation, about])  # type: ignore[arg-type]
+    for value in _BLANKS:
+        with suppress(ValidationError):
+            adapter.validate_python(value)
+            return value
+    raise ValueError(f"{contract.__name__}.{field} takes no blank value")

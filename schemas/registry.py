@@ -1,11 +1,12 @@
 """Every contract by type and version: records in, events of the newest version out."""
 
 import importlib
+import json
 import pkgutil
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from pydantic import ValidationError
 
-from schemas.contract import Contract
+from schemas.contract import Contract, blank
 from schemas.envelope import BadRecord, Envelope, RawRecord, is_storable, parse_envelope
 
 __all__ = ["BadRecord", "Event", "Registry", "Upcaster", "discover", "upcaster"]
@@ -23,6 +24,7 @@ __all__ = ["BadRecord", "Event", "Registry", "Upcaster", "discover", "upcaster"]
 _Old = TypeVar("_Old", bound=Contract)
 _New = TypeVar("_New", bound=Contract)
 _TYPE = re.compile(r"[a-z][a-z0-9_-]*\.[A-Z][A-Za-z0-9]*")
+_STRUCTURED = ("content-type", b"application/cloudevents+json")
 _MAX_WRONG_FIELDS = 5  # named in a detail; a thousand bad lines need no thousand messages
 
 
@@ -79,6 +81,39 @@ class Registry:
         while (up := self._up.get(type(data))) is not None:
             data = up(data)
         return Event(envelope.id, envelope.source, envelope.type, envelope.time, envelope.sequence, data)
+
+    def bare(self, record: RawRecord, kept: Container[str] | None = None, subject: str | None = None) -> RawRecord:
+        """The same event, with nothing in it but what its contract reads, the fields outside `kept`, if given, blank.
+
+        It decodes as before: `id`, `source`, `time` and `sequence` stay, `subject` unless another is given. The key,
+        and attributes and headers of others, are left out. Raises BadRecord where the event does not decode, or
+        would not blank.
+        """
+        envelope = parse_envelope(record)
+        contract = self._contract(envelope, record.topic)
+        try:
+            data: Contract = contract.__pydantic_validator__.validate_python(envelope.data)
+        except ValidationError as error:
+            raise _invalid(error, envelope) from None
+        told = {
+            "id": envelope.id,
+            "source": envelope.source,
+            "subject": subject or envelope.subject,
+            "time": envelope.time,
+        }
+        event = self.to_cloudevent(data, **told, sequence=envelope.sequence)  # type: ignore[arg-type]
+        others = [] if kept is None else [field for field in contract.model_fields if field not in kept]
+        try:
+            event["data"] |= {field: blank(contract, field) for field in others}
+            made = RawRecord(*record)._replace(key=None, value=json.dumps(event).encode(), headers=(_STRUCTURED,))
+            self.decode(made)
+        except BadRecord:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever an upcaster makes of a blank
+            raise BadRecord(
+                "invalid", f"{type(error).__name__}: a field, or its upcaster, takes no blank", envelope
+            ) from None
+        return made
 
     @staticmethod
     def to_cloudevent(

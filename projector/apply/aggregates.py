@@ -45,6 +45,7 @@ class Aggregate:
     updated_at: datetime | None = None
     journal: Journal = Journal.NONE
     touched: bool = False
+    erased: bool = False  # by an event just applied
     before: State | None = None
     updated_before: datetime | None = None
 
@@ -82,6 +83,7 @@ class Aggregate:
         self.recent = (self.recent + fingerprint(event))[-REMEMBERED * HASH :]
         self.updated_at = max(self.updated_at or event.time, event.time)
         self.touched = True
+        self.erased = self.erased or (self.entity.erasure is not None and type(event.data) is self.entity.erasure.by)
 
     def fill(self, sequence: int) -> None:
         """Take one number out of the noted gaps: its event is here, applied or as a dead letter."""

@@ -1,8 +1,8 @@
 """The applier: one batch of events, one Postgres transaction. What the engine promises happens in `_commit`."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 
@@ -11,6 +11,7 @@ from projector.apply.aggregates import Aggregate
 from projector.apply.batch import Chunk, Outcome, Record, TopicPartition
 from projector.apply.clock import Clock
 from projector.apply.entities import EntityStore
+from projector.apply.erasing import Erasing, Touched
 from projector.apply.fold import Aggregates, MostlyBad, broken_state, fold_all
 from projector.apply.incoming import Decoded, Decoder, Incoming, Work, cut, middle
 from projector.apply.letters import journals
@@ -19,29 +20,39 @@ from projector.apply.statistics import Statistics
 from projector.apply.window import Window
 from projector.declare.entity import Entity
 from projector.declare.projections import Projections
-from projector.errors import NotMigrated, OutOfDate, TooManyDeadLetters
+from projector.errors import NotMigrated, OutOfDate, Paused, TooManyDeadLetters
 from projector.store.connect import connect
 from projector.store.definitions import declarations_digest, entity_tables
 from projector.store.locks import LOCK
 from projector.store.names import generation_name
 
 _OPEN = """
-SELECT (SELECT declarations FROM projection_group),
+SELECT declarations, paused_by || ' since ' || to_char(paused_at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
        (SELECT coalesce(jsonb_object_agg(relation, generation), '{}') FROM served),
        (SELECT coalesce(jsonb_object_agg(relation, generation), '{}') FROM generations WHERE state = 'building'),
        EXISTS (SELECT FROM journals),
+       EXISTS (SELECT FROM erasures),
        ARRAY(SELECT DISTINCT relation FROM search_generations WHERE state <> 'gone'),
        set_config('plan_cache_mode', 'force_generic_plan', true)  -- see `write.FEW`
+FROM projection_group
 """
 _PENDING = "SELECT coalesce(sum(cardinality(keys)), 0) FROM pending JOIN served USING (relation, generation)"
 # What Postgres says of data that it cannot take: one record is at fault, and bisecting finds it.
 _BAD_DATA = (psycopg.DataError, psycopg.errors.ProgramLimitExceeded, psycopg.errors.StatementTooComplex)
 
 
+class Opened(NamedTuple):
+    """Whether there is any journal, and any erasure; by whom, and since when, the group is paused, if it is."""
+
+    journals: bool
+    erasures: bool
+    paused: str | None
+
+
 class Applier:
     """Applies batches for one projection group. One thread at a time may use it; it reconnects by itself.
 
-    Raises what may pass as psycopg.OperationalError or InterfaceError (give the same batch again), and
+    Raises what may pass as psycopg.OperationalError, InterfaceError or Paused (give the same batch again), and
     TooManyDeadLetters, OutOfDate or FoldError where the process must stop.
     """
 
@@ -62,6 +73,7 @@ class Applier:
         self._connection: psycopg.Connection[Any] | None = None
         self._plan: Plan | None = None
         self._statistics = Statistics()
+        self.erasing = Erasing(projections)
 
     def apply(self, chunks: Iterable[Chunk]) -> Outcome:
         """Decode the chunks and apply them: `apply_decoded` tells more."""
@@ -81,21 +93,25 @@ class Applier:
 
     def _commit(self, work: Work, clock: Clock) -> Outcome:
         outcome = Outcome()
-        with self.transaction() as (cursor, plan, any_journal):
+        with self.transaction() as (cursor, plan, opened):
+            if opened.paused is not None:
+                raise Paused(f"paused by {opened.paused}")
             clock.lap("lock")
             accepted = positions.accept(positions.read(cursor), work, outcome)
             incoming = [each for _, its in accepted for each in its]
-            aggregates = self._load(cursor, incoming, any_journal)
+            aggregates = self._load(cursor, incoming, opened.journals)
             clock.lap("load")
             letters, window = fold_all(incoming, aggregates, self._window, self._limit, outcome)
             clock.lap("fold")
+            hide = [self.erasing.hiding(cursor, letters.kept())] if opened.erasures else []
             with cursor.connection.pipeline():  # rows of one entity are made while Postgres writes those of another
                 for name, store in self._stores.items():
                     outcome.rows[name] = store.save(cursor, (a for a in aggregates.values() if a.entity.name == name))
-                letters.save(cursor)
+                letters.save(cursor, *hide)
             clock.lap("entities")
             for change in plan.refresh(cursor, aggregates.values()):
                 outcome.rows[change.relation.name] = len(change.upserted) + len(change.deleted)
+            self.blank_erased(cursor, plan, aggregates.values())
             clock.lap("views")
             positions.advance(cursor, [chunk for chunk, _ in accepted])
         clock.lap("commit")
@@ -105,7 +121,7 @@ class Applier:
         return outcome
 
     @contextmanager
-    def transaction(self) -> Iterator[tuple[psycopg.Cursor[Any], Plan, bool]]:
+    def transaction(self) -> Iterator[tuple[psycopg.Cursor[Any], Plan, Opened]]:
         """BEGIN; the group's lock, alone; then what must be known before anything is read."""
         if self._connection is None or self._connection.closed:
             self._connection = connect(self._url, self._group, name="prejoin worker")
@@ -120,12 +136,12 @@ class Applier:
             self.close()
             raise psycopg.OperationalError(str(error)) from error
 
-    def _open(self, cursor: psycopg.Cursor[Any]) -> tuple[Plan, bool]:
+    def _open(self, cursor: psycopg.Cursor[Any]) -> tuple[Plan, Opened]:
         try:
-            opened: tuple[Any, ...] = cursor.execute(_OPEN).fetchone() or (None, {}, {}, False, [], "")
+            opened: tuple[Any, ...] = cursor.execute(_OPEN).fetchone() or (None, None, {}, {}, False, False, [], "")
         except psycopg.errors.UndefinedTable:
             raise NotMigrated(self._group) from None
-        digest, served, building, any_journal, searched, _ = opened
+        digest, paused, served, building, journals_, erasures, searched, _ = opened
         if digest != self._digest:
             raise OutOfDate(
                 "the database was made from other declarations than this process has: run `prejoin migrate` with the "
@@ -136,7 +152,7 @@ class Applier:
         for plan in (self._plan, self._plan.built):
             if plan is not None:
                 plan.searched = frozenset(searched)
-        return self._plan, any_journal
+        return self._plan, Opened(journals_, erasures, paused)
 
     def _load(self, cursor: psycopg.Cursor[Any], incoming: Iterable[Incoming], any_journal: bool) -> Aggregates:
         keys: dict[str, set[str]] = {}
@@ -198,7 +214,29 @@ class Applier:
         with self.transaction() as (cursor, plan, _):
             plan.drain(cursor)
             (left,) = cursor.execute(_PENDING).fetchone() or (0,)
-            return int(left)
+            return int(left) + self.erasing.go_on(cursor)[1]
+
+    def erase(self, entity: Entity[Any], keys: Sequence[str], create: bool = True) -> Touched:
+        """Erase aggregates of an entity, some thousands at most, in one transaction; what that has touched.
+
+        One that never was is created erased, or, without `create`, only remembered. Where very many rows are
+        concerned, some are left to `drain`: `Touched.whole` and what is pending tell.
+        """
+        with self.transaction() as (cursor, plan, _):
+            aggregates = self._stores[entity.name].load(cursor, keys)
+            changed = [a for a in aggregates.values() if self.erasing.erase(entity, a, create)]
+            self._stores[entity.name].save(cursor, changed)
+            changes = plan.refresh(cursor, changed)
+            touched = self.erasing.blank(cursor, plan, entity, keys)
+            touched.entities[entity.name] = len(changed)
+            touched.views.update({c.relation.name: len(c.upserted) + len(c.deleted) for c in changes})
+            return touched
+
+    def blank_erased(self, cursor: psycopg.Cursor[Any], plan: Plan, aggregates: Iterable[Aggregate]) -> None:
+        """Blank what is kept of those that an event has erased in this transaction."""
+        for entity in self._projections.personal.values():
+            if keys := [a.key for a in aggregates if a.erased and a.entity is entity]:
+                self.erasing.blank(cursor, plan, entity, keys)
 
     def positions(self) -> dict[TopicPartition, int]:
         """The next offset to apply of each partition, as committed."""

@@ -6,7 +6,7 @@ it since. A replay folds base, mended event and journal anew.
 
 import base64
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -55,6 +55,11 @@ class Letter:
     sequence: int | None = None
     aggregate: Aggregate | None = None
 
+    @property
+    def place(self) -> tuple[str, str] | None:
+        """The aggregate by entity and key."""
+        return (self.aggregate.entity.name, self.aggregate.key) if self.aggregate else None
+
 
 @dataclass
 class Letters:
@@ -62,7 +67,7 @@ class Letters:
 
     letters: list[Letter] = field(default_factory=list)
     _bases: list[tuple[str, str, str]] = field(default_factory=list)
-    _records: list[tuple[Any, ...]] = field(default_factory=list)
+    _records: list[tuple[str, str, Record]] = field(default_factory=list)
 
     def add(self, letter: Letter) -> None:
         """Take in a dead letter; its aggregate is journalled from here on."""
@@ -79,18 +84,23 @@ class Letters:
     def applied(self, aggregate: Aggregate, record: Record) -> None:
         """Note what was applied to a journalled aggregate."""
         if aggregate.journal is Journal.OPEN:
-            self._records.append((aggregate.entity.name, aggregate.key, *raw(record)))
+            self._records.append((aggregate.entity.name, aggregate.key, record))
 
-    def save(self, cursor: psycopg.Cursor[Any]) -> None:
-        """Write it all down."""
+    def kept(self) -> Iterator[tuple[Record, tuple[str, str] | None]]:
+        """The records that `save` writes, each with its aggregate where it could be told."""
+        yield from ((record, (entity, key)) for entity, key, record in self._records)
+        yield from ((letter.record, letter.place) for letter in self.letters)
+
+    def save(self, cursor: psycopg.Cursor[Any], hide: Callable[..., Record] = lambda record, _: record) -> None:
+        """Write it all down; of each record what `hide` leaves."""
         if self._bases:
             cursor.executemany(_BEGIN, self._bases)
         if self._records:
-            cursor.executemany(_JOURNAL, self._records)
+            cursor.executemany(_JOURNAL, [(e, key, *raw(hide(record, (e, key)))) for e, key, record in self._records])
             names = {"entities": [r[0] for r in self._records], "aggregates": [r[1] for r in self._records]}
             cursor.execute(_COUNT, names | {"most": JOURNAL_RECORDS})
         if self.letters:
-            cursor.executemany(_LETTER, [_row(letter) for letter in self.letters])
+            cursor.executemany(_LETTER, [_row(letter, hide(letter.record, letter.place)) for letter in self.letters])
 
 
 def journals(cursor: psycopg.Cursor[Any], entity: Entity[Any], keys: Collection[str]) -> dict[str, Journal]:
@@ -135,6 +145,6 @@ def unraw(row: tuple[Any, ...]) -> tuple[Any, ...]:
     return (topic, partition, offset, *kept, pairs, round(time.timestamp() * 1000))
 
 
-def _row(letter: Letter) -> tuple[Any, ...]:
-    entity, key = (letter.aggregate.entity.name, letter.aggregate.key) if letter.aggregate else (None, None)
-    return (*raw(letter.record), letter.reason, letter.detail, letter.type, entity, key, letter.sequence)
+def _row(letter: Letter, record: Record) -> tuple[Any, ...]:
+    place = letter.place or (None, None)
+    return (*raw(record), letter.reason, letter.detail, letter.type, *place, letter.sequence)

@@ -18,6 +18,8 @@ MODULES = [
     "projector.cli.operate",
     "projector.cli.rebuild",
     "projector.cli.deadletters",
+    "projector.cli.erase",
+    "projector.cli.pause",
     "projector.cli.serve",
 ]
 

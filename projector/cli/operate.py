@@ -213,6 +213,8 @@ def _print_status(told: dict[str, Any]) -> None:
 
     lag = "" if told["lag_seconds"] is None else f" ({told['lag_seconds']:,.1f} s ago)"
     report(f"{told['state']}, as of {told['as_of'] or 'never'}{lag}; {told['dead_letters']:,} dead letters")
+    if held := told["paused"]:
+        report(f"paused by {held['by']} since {held['since']}: `prejoin resume` lets its workers go on")
     views = Table("view", "state", "rows", "pending", "search", "to be sent", "refused", "search as of")
     for v in told["views"]:
         search = v["search"] or {}

@@ -1,6 +1,7 @@
 """What a projection file imports: entities, views and rollups, and the column types they are made of."""
 
 from projector.declare.entity import Entity, State
+from projector.declare.erasure import Erasure
 from projector.declare.search import Search
 from projector.declare.sql import among_keys
 from projector.declare.types import (
@@ -19,6 +20,7 @@ from projector.declare.view import Keys, Rollup, View, count, greatest, least, t
 
 __all__ = [
     "Entity",
+    "Erasure",
     "Instant",
     "Keys",
     "Money",

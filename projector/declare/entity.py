@@ -12,6 +12,7 @@ from sqlalchemy import BigInteger, Column, Index, LargeBinary, MetaData, Table
 from sqlalchemy.dialects.postgresql import JSONB
 
 from projector.declare.columns import Columns
+from projector.declare.erasure import Erasure
 from projector.declare.types import Instant, column_type
 from projector.errors import DeclarationError
 
@@ -56,7 +57,8 @@ class Entity(Generic[S]):
 
     `key` is the field of the state, and of the data of its events, that holds the aggregate's id. `topic` is where
     its events come from. `children` names the fields that are collections (`tuple[Line, …]`) and their row class,
-    whose first field tells one row of an aggregate from another. `indexes` are for the key queries of views.
+    whose first field tells one row of an aggregate from another. `indexes` are for the key queries of views. `erasure`
+    says what of it is personal.
     """
 
     def __init__(
@@ -68,8 +70,9 @@ class Entity(Generic[S]):
         topic: str,
         children: Mapping[str, type[State]] | None = None,
         indexes: Sequence[str] = (),
+        erasure: Erasure | None = None,
     ) -> None:
-        self.name, self.state, self.key, self.topic = name, state, key, topic
+        self.name, self.state, self.key, self.topic, self.erasure = name, state, key, topic, erasure
         self.problems: list[str] = []
         self.folds: dict[type[Any], Folding] = {}
         self.fields = [f for f in _hints(state) if f not in (children or {})]
@@ -143,7 +146,7 @@ def _table(
             Column("_version", BigInteger, nullable=False),
             Column("_gaps", JSONB),
             Column("_recent", LargeBinary, nullable=False),
-            Column("updated_at", Instant, nullable=False),
+            Column("updated_at", Instant),  # null: erased by command before any event of it came
         ]
     problems.extend(f"{name}: its state has no field {k!r}, its key; add it" for k in key if k not in fields)
     table = Table(name, MetaData(), *columns)

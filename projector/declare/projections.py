@@ -39,6 +39,11 @@ class Projections:
         return {entity.topic: entity for entity in self.entities}
 
     @property
+    def personal(self) -> dict[str, Entity[Any]]:
+        """The entities that have personal fields, by the kind of aggregate that each holds."""
+        return {entity.erasure.kind: entity for entity in self.entities if entity.erasure is not None}
+
+    @property
     def topics(self) -> list[str]:
         """The topics that are consumed."""
         return sorted(self.by_topic)
@@ -101,6 +106,8 @@ def read(name: str) -> Projections:
     everything: list[Entity[Any] | Relation] = [*projections.entities, *relations]
     for declared in everything:
         problems += [p for p in declared.problems if p not in problems]
+    if not problems:
+        problems += [p for e in projections.entities if e.erasure for p in e.erasure.problems(e)]
     _refuse_twins(everything, problems)
     projections.relations = _in_order(relations, projections.entities, problems)
     return projections

@@ -11,6 +11,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 
 from projector.apply.batch import Chunk, Outcome, TopicPartition
 from projector.apply.incoming import Decoded, Work
+from projector.errors import Paused
 from projector.ingest.chunks import Fetched
 from projector.ingest.inbox import Inbox
 from projector.ingest.metrics import Metrics
@@ -22,6 +23,7 @@ log = logger(__name__)
 # What the applier raises when the same batch may pass later.
 PASSING = (psycopg.OperationalError, psycopg.InterfaceError, DatabaseUnreachable)
 IDLE_SECONDS = 0.5
+SECONDS_PAUSED = 0.4  # between looks whether the group goes on
 FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
 # A call of this length explains that a position does not move (it waits for the group's lock), up to a limit.
 LONG_CALL, TOO_LONG_CALL = 1.0, 300.0
@@ -60,18 +62,21 @@ class Batches:
         self._thread = ThreadPoolExecutor(1, "applier")
         self._call: tuple[float, asyncio.Future[Any]] | None = None  # when it began, and what it will return
         self._retrying = False
+        self._paused: str | None = None  # by whom, once a batch was not applied for that
         self.pending = False  # whether keys wait to be refreshed; the heartbeat sets it, too
+        self.held = False  # whether the group is paused, as the heartbeat saw it: then they wait on
 
     async def run(self) -> None:
         """One batch after the other; between two, one portion of the pending keys, so that neither starves."""
         while True:
-            waiting = await self._inbox.take(0 if self.pending else IDLE_SECONDS)
+            drains = self.pending and not self.held
+            waiting = await self._inbox.take(0 if drains else IDLE_SECONDS)
             current = [each for each in waiting if self._consumer().is_current(each.fetched)]
             if current:
                 await self._apply([each.decoded for each in current])
                 for each in current:
                     each.event.ack()
-            if self.pending:
+            if drains:
                 left = await self._insist(self._applier.drain)
                 self.pending = left > 0
                 self._metrics.pending(left)
@@ -89,7 +94,17 @@ class Batches:
             await self._consumer().seek_to_stored(outcome.refused)
 
     async def _insist(self, function: Callable[..., Result], *args: Any) -> Result:
-        """Call it in the applier's thread, again and again while Postgres is away."""
+        """Call it in the applier's thread, again and again while Postgres is away or the group is paused."""
+        while True:
+            try:
+                return await self._again(function, *args)
+            except Paused as paused:
+                if self._paused is None:
+                    log.info(str(paused), action="paused")
+                self._paused = str(paused)
+                await asyncio.sleep(SECONDS_PAUSED)
+
+    async def _again(self, function: Callable[..., Result], *args: Any) -> Result:
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(PASSING),
             wait=wait_random_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT),
@@ -99,6 +114,9 @@ class Batches:
             with attempt:
                 result = await self._in_thread(function, *args)
         self._retrying = False
+        if self._paused is not None:
+            log.info("resumed", action="resumed")
+        self._paused = None
         return result
 
     async def _in_thread(self, function: Callable[..., Result], *args: Any) -> Result:
@@ -121,6 +139,8 @@ class Batches:
 
     def excuse(self) -> str | None:
         """Tell the known reason for which positions do not move at present, if there is one."""
+        if self._paused is not None:
+            return self._paused
         if self._retrying:
             return "Postgres does not take the batch; it is tried again"
         if self._call and not self._call[1].done():

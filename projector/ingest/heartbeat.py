@@ -73,18 +73,23 @@ class Heartbeat:
         topics = await self._broker.topics(self._topics)
         # behind an open transaction there may be events of others, acknowledged and not to be read yet: not applied
         held, ends = await asyncio.gather(self._broker.held(topics), self._broker.ends(topics))
-        stored, pending, alone = await self._ledger.read()
+        stored, pending, paused, alone = await self._ledger.read()
         check_topics(stored, topics)
         await self._ledger.keep_topic_ids(topics.values())
         await self._ledger.keep_ends(ends)
         starts = await self._starts(topics, ends, stored)
         positions = {tp: stored[tp].next if tp in stored else starts.get(tp, 0) for tp in ends}
-        await self._move_as_of(Capture(at, held), ends, positions, pending)
+        self._batches.held = paused is not None
+        self._note(ends, positions, pending)
+        if paused is None:
+            await self._move_as_of(Capture(at, held), positions, pending)
         stall = self._stall(positions, ends, alone)
         if stall is not None and stall.is_stuck:
             raise Stuck(f"{self._stands(stall, positions, ends)}, for no known reason; start the worker again")
         if stall is not None and stall.is_suspect:
             return "stuck", self._stands(stall, positions, ends)
+        if paused is not None:
+            return "paused", f"paused by {paused}"
         return self._state(at, topics)
 
     def _stall(
@@ -94,7 +99,7 @@ class Heartbeat:
         watched = self._assigned()
         if watched is None:
             return None  # not a member yet
-        excused = self._batches.excuse() is not None
+        excused = self._batches.held or self._batches.excuse() is not None
         return self._watchdog.stalled(time.monotonic(), ends if alone else watched, positions, ends, excused)
 
     def _stands(self, stall: Stall, positions: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> str:
@@ -111,17 +116,13 @@ class Heartbeat:
         unknown = [tp for tp, end in ends.items() if end > 0 and tp not in stored]
         return await self._broker.starts(topics, unknown) if unknown else {}
 
-    async def _move_as_of(
-        self,
-        capture: Capture,
-        ends: Mapping[TopicPartition, int],
-        positions: Mapping[TopicPartition, int],
-        pending: bool,
-    ) -> None:
+    def _note(self, ends: Mapping[TopicPartition, int], positions: Mapping[TopicPartition, int], pending: bool) -> None:
         self._batches.pending = pending or self._batches.pending
         if not pending:
             self._metrics.pending(0)
         self._metrics.lag({tp: max(0, end - positions[tp]) for tp, end in ends.items()})
+
+    async def _move_as_of(self, capture: Capture, positions: Mapping[TopicPartition, int], pending: bool) -> None:
         self._freshness.note(capture)
         reached = self._freshness.reached(positions, pending)
         if reached is not None:

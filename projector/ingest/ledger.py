@@ -17,8 +17,9 @@ PASSING = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalErr
 MILLISECONDS = 5_000
 
 _READ = """
-SELECT p.topic, p.partition, p.next, p.topic_id, e.end_offset, now.pending, now.alone
-FROM (SELECT EXISTS (SELECT FROM pending) AS pending, NOT EXISTS (SELECT FROM workers
+SELECT p.topic, p.partition, p.next, p.topic_id, e.end_offset, now.pending, now.paused, now.alone
+FROM (SELECT EXISTS (SELECT FROM pending) OR EXISTS (SELECT FROM erasures WHERE NOT whole) AS pending,
+    (SELECT paused_by FROM projection_group WHERE paused_at IS NOT NULL) AS paused, NOT EXISTS (SELECT FROM workers
     WHERE worker <> %(worker)s AND beat_at > clock_timestamp() - interval '10 seconds') AS alone) AS now
   LEFT JOIN positions AS p ON true LEFT JOIN ends AS e USING (topic, partition)
 """
@@ -58,10 +59,11 @@ class Stored(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """All positions, whether keys are pending, and whether no other worker beats, as of one moment."""
+    """All positions, whether keys are pending, who has paused the group, and whether no other worker beats, at once."""
 
     stored: dict[TopicPartition, Stored]
     pending: bool
+    paused: str | None
     alone: bool
 
 
@@ -76,7 +78,7 @@ class Ledger:
     async def read(self) -> Seen:
         """See where everything is."""
         rows = await self._run(_READ, {"worker": self._worker})
-        stored = {TopicPartition(t, p): Stored(*at) for t, p, *at, _, _ in rows if t is not None}
+        stored = {TopicPartition(t, p): Stored(*at) for t, p, *at, _, _, _ in rows if t is not None}
         return Seen(stored, *rows[0][5:])
 
     async def beat(self, state: str, detail: str | None) -> None:

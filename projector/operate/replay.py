@@ -3,6 +3,7 @@
 After a replay the aggregate is what it would be, had the mended event come in its place.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,7 @@ from projector.apply.aggregates import Aggregate, Verdict
 from projector.apply.applier import Applier
 from projector.apply.incoming import Incoming
 from projector.apply.letters import JOURNAL_RECORDS, raw, thaw, unraw
+from projector.apply.plan import Plan
 from projector.declare.entity import Entity
 from projector.errors import PrejoinError
 from schemas.envelope import RawRecord
@@ -33,7 +35,7 @@ WHERE entity = %s AND aggregate = %s AND reason = 'late' AND id <> %s AND state 
 """
 _PURGE = """
 UPDATE dead_letters SET state = 'purged', key = NULL, value = NULL, headers = '[]'
-WHERE id = %s AND state = 'open' RETURNING entity, aggregate
+WHERE id = ANY(%s) AND state = 'open' RETURNING id, entity, aggregate
 """
 _OPEN = "SELECT count(*) FROM dead_letters WHERE entity = %s AND aggregate = %s AND state = 'open'"
 _END = "DELETE FROM journals WHERE entity = %s AND aggregate = %s"
@@ -41,6 +43,15 @@ _END = "DELETE FROM journals WHERE entity = %s AND aggregate = %s"
 
 class NotReplayed(PrejoinError):
     """A dead letter that cannot be replayed (yet), and why."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of one letter, in a line."""
+
+    id: int
+    done: bool
+    said: str
 
 
 @dataclass
@@ -63,50 +74,95 @@ class Replayer:
         try:
             return self._replay(letter, dry_run)
         except psycopg.DataError as error:
-            raise NotReplayed(f"dead letter {letter} is still refused by Postgres: SQLSTATE {error.sqlstate}") from None
+            raise NotReplayed(_refused(letter, error)) from None
+
+    def attempt(self, letter: int, dry_run: bool = False) -> Answer:
+        """Replay one dead letter by id: whether it could be, and what was done, or the reason."""
+        try:
+            return Answer(letter, True, self.replay(letter, dry_run))
+        except NotReplayed as error:
+            return Answer(letter, False, str(error))
+
+    def replay_together(self, letters: Sequence[int], dry_run: bool = False) -> list[Answer]:
+        """Replay letters of one aggregate in one transaction, so that each finds what those before it have mended.
+
+        What still cannot be placed is tried again behind the others: an orphan waits for its creating event.
+        """
+        answers: dict[int, Answer] = {}
+        with self._applier.transaction() as (cursor, plan, _):
+            waiting, left = list(letters), len(letters) + 1
+            while len(waiting) < left:
+                left = len(waiting)
+                for letter in tuple(waiting):
+                    answers[letter] = self._attempt(cursor, plan, letter)
+                    if answers[letter].done:
+                        waiting.remove(letter)
+            if dry_run:
+                raise psycopg.Rollback()
+        return [answers[letter] for letter in letters]
+
+    def _attempt(self, cursor: psycopg.Cursor[Any], plan: Plan, letter: int) -> Answer:
+        try:
+            with cursor.connection.transaction():  # a savepoint
+                return Answer(letter, True, self._replay_in(cursor, plan, letter))
+        except NotReplayed as error:
+            return Answer(letter, False, str(error))
+        except psycopg.DataError as error:
+            return Answer(letter, False, _refused(letter, error))
 
     def _replay(self, letter: int, dry_run: bool) -> str:
         with self._applier.transaction() as (cursor, plan, _):
-            row = cursor.execute(_LETTER, (letter,)).fetchone()
-            if row is None or row[-1] == "purged":
-                raise PrejoinError(
-                    f"there is no dead letter {letter}: `prejoin deadletters list` shows those there are"
-                )
-            if row[-1] == "replayed":
-                return f"dead letter {letter} was replayed before"
-            incoming = self._mended(letter, row)
-            entity, key = incoming.entity, incoming.key
-            assert entity is not None
-            assert key is not None
-            refolded = self._refold(cursor, letter, entity, key, incoming)
-            if refolded.skipped is None:
-                self._save(cursor, entity, key, refolded)
-                plan.refresh(cursor, [refolded.aggregate])
-            cursor.execute("UPDATE dead_letters SET state = 'replayed' WHERE id = %s", (letter,))
-            self._close(cursor, entity, key, refolded.aggregate)
+            said = self._replay_in(cursor, plan, letter)
             if dry_run:
                 raise psycopg.Rollback()
+        return said
+
+    def _replay_in(self, cursor: psycopg.Cursor[Any], plan: Plan, letter: int) -> str:
+        row = cursor.execute(_LETTER, (letter,)).fetchone()
+        if row is None or row[-1] == "purged":
+            raise PrejoinError(f"there is no dead letter {letter}: `prejoin deadletters list` shows those there are")
+        if row[-1] == "replayed":
+            return f"dead letter {letter} was replayed before"
+        incoming = self._mended(letter, row)
+        entity, key = incoming.entity, incoming.key
+        assert entity is not None
+        assert key is not None
+        refolded = self._refold(cursor, letter, entity, key, incoming)
+        if refolded.skipped is None:
+            self._save(cursor, entity, key, refolded)
+            plan.refresh(cursor, [refolded.aggregate])
+            self._applier.blank_erased(cursor, plan, [refolded.aggregate])
+        cursor.execute("UPDATE dead_letters SET state = 'replayed' WHERE id = %s", (letter,))
+        self._close(cursor, entity, key, refolded.aggregate)
         if refolded.skipped is Verdict.DUPLICATE:
             return f"dead letter {letter} changes nothing: its event was applied already"
         return f"dead letter {letter} replayed into {entity.name} {key}"
 
-    def purge(self, letter: int) -> str:
-        """Give one up for good: what it holds is blanked, and the record makes no second one."""
+    def purge(self, letters: Sequence[int], dry_run: bool = False, missing_ok: bool = False) -> list[Answer]:
+        """Give letters up for good, in one transaction: what they hold is blanked; their records make no second one.
+
+        Raises PrejoinError, with nothing purged, where one of them is not open, unless that is all right.
+        """
         with self._applier.transaction() as (cursor, _, _):
-            row = cursor.execute(_PURGE, (letter,)).fetchone()
-            if row is None:
+            purged = cursor.execute(_PURGE, (list(letters),)).fetchall()
+            if not missing_ok and (missing := sorted(set(letters) - {letter for letter, _, _ in purged})):
                 raise PrejoinError(
-                    f"there is no open dead letter {letter}: `prejoin deadletters list` shows those there are"
+                    f"there is no open dead letter {missing[0]}: `prejoin deadletters list` shows those there are"
                 )
-            entity = next((e for e in self._applier.entities if e.name == row[0]), None)
-            if entity is not None:
-                self._close(cursor, entity, row[1], self._applier.load_one(cursor, entity, row[1]))
-        return f"dead letter {letter} purged"
+            entities = {entity.name: entity for entity in self._applier.entities}
+            for name, key in sorted({(name, key) for _, name, key in purged if name in entities}):
+                entity = entities[name]
+                self._close(cursor, entity, key, self._applier.load_one(cursor, entity, key))
+            if dry_run:
+                raise psycopg.Rollback()
+        return [Answer(letter, True, f"dead letter {letter} purged") for letter, _, _ in sorted(purged)]
 
     def _mended(self, letter: int, row: tuple[Any, ...]) -> Incoming:
         """The record decoded by the contracts of now."""
         *columns, entity, aggregate, _ = row
         incoming = self._applier.decode(RawRecord(*unraw(tuple(columns))))
+        if incoming.record.value is None and columns[3:6] == [None, None, "[]"]:
+            raise NotReplayed(f"dead letter {letter} is still bad, and was blanked by an erasure: purge it")
         if incoming.reason is not None:
             raise NotReplayed(f"dead letter {letter} is still bad, {incoming.reason}: {incoming.detail}")
         if incoming.event is None or incoming.entity is None:
@@ -139,7 +195,10 @@ class Replayer:
             (replayed if was_replayed else arrived).append(self._applier.decode(RawRecord(*unraw(tuple(row)))))
         before = self._applier.load_one(cursor, entity, key)
         refolded = _Refolding(thaw(entity, key, base[0]))
-        for each in _placed(replayed, arrived, refolded.aggregate.state is not None):
+        placed = _placed(replayed, arrived, refolded.aggregate.state is not None)
+        if self._applier.erasing.remembered(cursor, [(entity.name, key)]):  # which no fold takes back
+            self._applier.erasing.erase(entity, refolded.aggregate)
+        for each in placed:
             verdict = refolded.aggregate.judge(each.event)
             if verdict in (Verdict.NEXT, Verdict.LATE):  # late only behind what created the aggregate: its place
                 refolded.aggregate.apply(each.event)
@@ -166,6 +225,10 @@ class Replayer:
         if not still_open and not aggregate.gaps:
             cursor.execute(_CLEAR, (entity.name, key))
             cursor.execute(_END, (entity.name, key))
+
+
+def _refused(letter: int, error: psycopg.DataError) -> str:
+    return f"dead letter {letter} is still refused by Postgres: SQLSTATE {error.sqlstate}"
 
 
 def _placed(replayed: list[Incoming], arrived: list[Incoming], exists: bool) -> list[Incoming]:

@@ -1,6 +1,7 @@
 """`prejoin migrate`: schemas, the engine's tables, entity and view tables, the reading role. One transaction."""
 
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
@@ -10,6 +11,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
+from projector.declare.entity import Entity
 from projector.declare.projections import Projections
 from projector.declare.sql import plain, quoted
 from projector.declare.view import Relation, unsound_key
@@ -99,6 +101,7 @@ class _Migration:
             self._sql(ddl.replace("%", "%%"))
         for entity in self.projections.entities:
             self.done += bring_along(self.connection, schemas(self.group)[1], entity)
+            self._remember_erased(entity)
         served = self._relations()
         self._end_searches()
         digest = definitions.declarations_digest(self.projections)
@@ -135,6 +138,14 @@ class _Migration:
         if not inspect(self.connection).has_table("migrations", self.group):
             return None
         return self.connection.execute(text("SELECT version_num FROM migrations")).scalar()
+
+    def _remember_erased(self, entity: Entity[Any]) -> None:
+        """Those erased before erasures were noted, or before the entity said what of it is personal."""
+        if entity.erasure is not None:
+            self._sql(
+                f"INSERT INTO erasures (entity, key) SELECT '{entity.name}', {quoted(entity.key)} "
+                f"FROM {quoted(entity.table.name)} WHERE {quoted(entity.erasure.mark)} ON CONFLICT DO NOTHING"
+            )
 
     def _relations(self) -> dict[str, int]:
         """Build what is new or differs from what is served; returns the served generations."""

@@ -24,6 +24,8 @@ SELECT json_build_object(
   'as_of', (SELECT {utc_text("as_of")} FROM projection_group),
   'lag_seconds', (SELECT round(greatest(extract(epoch FROM clock_timestamp() - as_of), 0), 3) FROM projection_group
     WHERE as_of IS NOT NULL),
+  'paused', (SELECT json_build_object('since', {utc_text("paused_at")}, 'by', paused_by) FROM projection_group
+    WHERE paused_at IS NOT NULL),
   'workers', ARRAY(SELECT state FROM workers WHERE beat_at > clock_timestamp() - interval '10 seconds'),
   'partitions', (SELECT coalesce(json_agg(json_build_object('topic', topic, 'partition', partition, 'next', next,
       'end_offset', end_offset) ORDER BY topic COLLATE "C", partition), '[]')
@@ -65,20 +67,25 @@ def report(projections: Projections, summary: Mapping[str, Any], rows: Mapping[s
     """The status in the shape that CONTRACT gives `prejoin status --json`; times are RFC 3339 texts, lags numbers."""
     partitions = [_partition(p) for p in summary["partitions"]]
     behind = any(p["lag"] for p in partitions) or any(v["pending"] for v in summary["views"].values())
-    state = _state(summary["workers"], behind)
+    paused = summary["paused"]
+    state = _state(summary["workers"], behind, paused is not None)
+    of_views = state if paused is None else "paused"
     return {
         "state": state,
         "as_of": summary["as_of"],
         "lag_seconds": summary["lag_seconds"],
         "partitions": partitions,
-        "views": [_view(r, state, summary, rows) for r in projections.served],
+        "paused": paused,
+        "views": [_view(r, of_views, summary, rows) for r in projections.served],
         "dead_letters": summary["dead_letters"],
     }
 
 
-def _state(workers: list[str], behind: bool) -> str:
+def _state(workers: list[str], behind: bool, paused: bool) -> str:
     if not workers:
         return "stopped"
+    if paused:
+        return "paused"
     if "stuck" in workers:
         return "stuck"
     return "lagging" if behind else "live"

@@ -29,6 +29,8 @@ projection_group = Table(
     Column("one", Boolean, CheckConstraint("one", name="one_row"), primary_key=True, server_default=text("true")),
     Column("declarations", Text, comment="digest of what the tables were made from; a worker with another one stops"),
     Column("as_of", _at, comment="every event that the broker held at this time has been applied"),
+    Column("paused_at", _at, comment="since when no batch is applied; null: batches are"),
+    Column("paused_by", Text, comment="user and host that paused the group"),
     comment="One row: what the group as a whole is at.",
 )
 positions = Table(
@@ -53,7 +55,7 @@ workers = Table(
     Column("worker", Text, primary_key=True),
     Column("started_at", _at, nullable=False),
     Column("beat_at", _at, nullable=False),
-    Column("state", Text, nullable=False, comment="live, lagging or stuck"),
+    Column("state", Text, nullable=False, comment="live, lagging, stuck or paused"),
     Column("detail", Text),
 )
 generations = Table(
@@ -204,6 +206,19 @@ api_keys = Table(
     Column("expires_at", _at),
     Column("revoked_at", _at),
     comment="Who may read; never emptied: the API is open only until the first key exists.",
+)
+
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("entity", Text, primary_key=True),
+    Column("key", Text(collation="C"), primary_key=True),
+    Column("at", _at, nullable=False, server_default=func.now(), comment="when this group learned of it"),
+    Column(
+        "whole", Boolean, nullable=False, server_default=text("true"), comment="no kept copy has rows to be blanked"
+    ),
+    Index("ix_erasures_unfinished", "entity", "key", postgresql_where=text("NOT whole")),
+    comment="Aggregates that are erased, by event or command: whatever comes later of them is blanked as it is kept.",
 )
 
 # SQL views that let the read role see counts, and nothing else, of tables that it must not read.

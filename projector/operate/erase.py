@@ -1,0 +1,115 @@
+"""Erasure by command: one person's fields blanked in each copy of a group, and remembered there."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from typing import Any
+
+import psycopg
+
+from projector.apply.applier import Applier
+from projector.apply.erasing import Touched
+from projector.declare.entity import Entity
+from projector.declare.projections import Projections
+from projector.declare.sql import quoted
+from projector.errors import NotMigrated, PrejoinError
+from projector.store.connect import connect
+
+AT_ONCE = 500  # aggregates erased in one transaction, which batches wait for
+
+_WAITING = "SELECT relation, count(*) FROM outbox GROUP BY relation ORDER BY relation"
+
+
+def copies_of(url: str, group: str) -> list[str]:
+    """The groups that hold what this one has folded, itself first: each is opened by an Applier of its own."""
+    return [group]
+
+
+def entity_of(projections: Projections, kind: str) -> Entity[Any]:
+    """The entity that holds aggregates of a kind. Raises PrejoinError with the kinds that have personal fields."""
+    if kind not in projections.personal:
+        there = ", ".join(sorted(projections.personal)) or "none: declare erasure= on an entity"
+        raise PrejoinError(f"there is no kind {kind!r} with personal fields: there are {there}")
+    return projections.personal[kind]
+
+
+def erase(applier: Applier, entity: Entity[Any], keys: Sequence[str], create: bool = True) -> Touched:
+    """Erase aggregates in the applier's group, wholly: what very many rows leave pending is refreshed, too.
+
+    The first transaction of each `AT_ONCE` keys has erased them for good; an interruption behind it leaves rows to the
+    worker. Without `create` those that never were are remembered alone, as fits a group that reads no more events.
+    """
+    touched = Touched()
+    for at in range(0, len(keys), AT_ONCE):
+        touched.add(applier.erase(entity, keys[at : at + AT_ONCE], create))
+    finish(applier, touched)
+    return touched
+
+
+def finish(applier: Applier, touched: Touched) -> None:
+    """Refresh what is pending, and blank what is left of copies; all of it is counted in `touched`."""
+    while True:
+        with applier.transaction() as (cursor, plan, _):
+            for change in (changes := plan.drain(cursor)) or ():
+                touched.views[change.relation.name] += len(change.upserted) + len(change.deleted)
+            copies, left = applier.erasing.go_on(cursor)
+            touched.copies.update(copies)
+        if changes is None and not left:
+            touched.whole = True
+            return
+
+
+def erase_all(
+    applier: Applier,
+    erased: Iterable[tuple[str, Sequence[str]]],
+    create: bool = True,
+    progress: Callable[[int], None] = lambda keys: None,
+) -> Touched:
+    """Erase whatever `erased_keys` tells of one group in another, in bounded transactions.
+
+    In an empty one before a replay: then no event brings personal fields in. `progress` is told keys.
+    """
+    touched, entities = Touched(), {entity.name: entity for entity in applier.entities}
+    for name, keys in erased:
+        if name in entities and entities[name].erasure is not None:
+            touched.add(erase(applier, entities[name], keys, create))
+        progress(len(keys))
+    return touched
+
+
+def erased_keys(url: str, group: str, projections: Projections) -> Iterator[tuple[str, list[str]]]:
+    """All that is erased in a group, by command or event: entity and keys, `AT_ONCE` at most at a time."""
+    with connect(url, group, name="prejoin erasures") as connection:
+        for entity in projections.personal.values():
+            assert entity.erasure is not None
+            key, table, mark = (quoted(name) for name in (entity.key, entity.table.name, entity.erasure.mark))
+            query = f"SELECT key FROM erasures WHERE entity = %s UNION SELECT {key} FROM {table} WHERE {mark}"
+            with connection.cursor("erased") as cursor:
+                try:
+                    cursor.execute(query, (entity.name,))
+                except psycopg.errors.UndefinedTable:
+                    raise NotMigrated(group) from None
+                while rows := cursor.fetchmany(AT_ONCE):
+                    yield entity.name, [key for (key,) in rows]
+
+
+def erase_one(
+    url: str, group: str, projections: Projections, kind: str, key: str
+) -> tuple[dict[str, Touched], dict[str, int]]:
+    """Erase one aggregate in the group and all its copies: what was touched, by group; keys on the way to the index."""
+    entity = entity_of(projections, kind)
+    check_id(entity, key)
+    done: dict[str, Touched] = {}
+    for copy in copies_of(url, group):
+        with closing(Applier(url, copy, projections)) as applier:
+            done[copy] = erase(applier, entity, [key], create=copy == group)
+    with connect(url, group, name="prejoin erase") as connection:
+        return done, dict(connection.execute(_WAITING).fetchall())
+
+
+def check_id(entity: Entity[Any], key: str) -> None:
+    """Raises PrejoinError for what no event could name."""
+    assert entity.erasure is not None
+    try:
+        entity.erasure.by(**{entity.key: key})
+    except ValueError:
+        raise PrejoinError(f"{entity.erasure.kind} {key!r}: no event could name it; give the id as events do") from None
