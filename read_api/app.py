@@ -14,22 +14,25 @@ from projector.declare.projections import load
 from projector.settings import Settings, read_settings
 from read_api.boundary import Boundary
 from read_api.changes.endpoint import CONNECTIONS, Streams, feeds_of
+from read_api.compression import Compression
 from read_api.database import SEARCHES, Database
 from read_api.docs import docs_page
+from read_api.export.download import Download
+from read_api.export.endpoint import EXPORTS, LIMITS, Exports, export_handler
 from read_api.freshness import Waiters
 from read_api.health import AskEnds, Health
 from read_api.metrics import Metrics
 from read_api.openapi import document
 from read_api.problems import Problem, on_http_exception, on_problem
 from read_api.reading import Reader
-from read_api.resource import Resource
+from read_api.resource import Resource, nested
 from read_api.search.elastic import Elastic
 from read_api.search.endpoint import Backends, search_handler
 from read_api.search.postgres import Postgres
 from read_api.views import list_handler, one_handler
 
 DOCS_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-Handler = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[Request], Awaitable[Response | Download]]
 
 
 def create_app(settings: Settings | None = None, ends: AskEnds | None = None) -> FastAPI:
@@ -43,6 +46,7 @@ def create_app(settings: Settings | None = None, ends: AskEnds | None = None) ->
     projections = load(settings.projections)
     database = Database(settings.reader_url, settings.group)
     searches = Database(settings.reader_url, settings.group, SEARCHES)
+    downloads = Database(settings.reader_url, settings.group, EXPORTS, LIMITS)
     waiters = Waiters(database)
     reader = Reader(database, waiters)
     resources = [Resource(relation) for relation in projections.served]
@@ -58,6 +62,7 @@ def create_app(settings: Settings | None = None, ends: AskEnds | None = None) ->
             await running.enter_async_context(database.running())
             await running.enter_async_context(searches.running())
             await running.enter_async_context(follows.running())
+            await running.enter_async_context(downloads.running())
             if elastic:
                 await running.enter_async_context(elastic.running())
             yield
@@ -67,10 +72,11 @@ def create_app(settings: Settings | None = None, ends: AskEnds | None = None) ->
     app = FastAPI(title="Prejoin", lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.exception_handler(Problem)(on_problem)
     app.exception_handler(HTTPException)(on_http_exception)
+    app.add_middleware(Compression)
     app.add_middleware(Boundary, metrics=metrics)
     app.state.streams = streams  # whoever serves the application stops them first: open streams would hold its end up
     _route_services(app, Health(database, projections, ends), metrics)
-    _route_views(app, resources, reader, backends, streams)
+    _route_views(app, resources, reader, backends, Exports(downloads, reader), streams)
     _route_documents(app, resources)
     return app
 
@@ -95,14 +101,19 @@ def _route_services(app: FastAPI, health: Health, metrics: Metrics) -> None:
     _get(app, "/metrics", metrics.show)
 
 
-def _route_views(app: FastAPI, resources: list[Resource], reader: Reader, backends: Backends, streams: Streams) -> None:
+def _route_views(
+    app: FastAPI, resources: list[Resource], reader: Reader, backends: Backends, exports: Exports, streams: Streams
+) -> None:
     for resource in resources:
         _get(app, resource.path, list_handler(resource, reader))
-        # before the route of one row: no row can have the key `changes`, or `search`
+        # before the route of one row: no row can have the key `search`, `export` or `changes`
         _get(app, f"{resource.path}/changes", streams.handler(resource))
         if resource.search:
             _get(app, f"{resource.path}/search", search_handler(resource, backends))
+        _get(app, f"{resource.path}/export", export_handler(resource, exports))
         _get(app, resource.one_path, one_handler(resource, reader))
+    for parent, child, path in nested(resources):
+        _get(app, path, list_handler(child, reader, parent))
 
 
 def _route_documents(app: FastAPI, resources: list[Resource]) -> None:

@@ -1,7 +1,7 @@
 """The API's way to Postgres: a pool of read-only sessions, and what its errors mean to a client."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import psycopg
@@ -18,7 +18,9 @@ SEARCHES = 4  # of a pool of their own: however long they take, the other endpoi
 WAITING = 500  # requests that may wait for a connection; more are refused at once
 SECONDS_FOR_A_CONNECTION = 5.0
 SECONDS_OF_TRYING = 2.0
-TOO_LONG = "the database took more than 10 s; ask for fewer rows, or filter and sort by indexed columns"
+TOO_LONG = (
+    "the database took more than it may: ask for fewer rows, filter and sort by indexed columns, or count=estimated"
+)
 # The role has these by default too; a session that could set them off would still hold no right to write.
 SESSION = "-c default_transaction_read_only=on -c statement_timeout=10000"
 
@@ -26,7 +28,8 @@ SESSION = "-c default_transaction_read_only=on -c statement_timeout=10000"
 class Database:
     """Read-only sessions on PREJOIN_READ_DATABASE_URL. Whatever fails in passing is raised as a 503 Problem."""
 
-    def __init__(self, url: str, group: str, size: int = POOL_SIZE) -> None:
+    def __init__(self, url: str, group: str, size: int = POOL_SIZE, limits: str = "") -> None:
+        """`limits`: settings of the sessions in place of SESSION's, as options of libpq."""
         self.pool: AsyncConnectionPool[AsyncConnection[Row]] = AsyncConnectionPool(
             url,
             min_size=1,
@@ -36,10 +39,11 @@ class Database:
             # then the next request tries anew: the pool's own pauses grow to minutes
             reconnect_timeout=SECONDS_OF_TRYING,
             open=False,
+            check=AsyncConnectionPool.check_connection if limits else None,  # before what is long and not tried again
             name="prejoin-api",
             kwargs={
                 "autocommit": True,  # one statement, one snapshot
-                "options": f"{options(group)} {SESSION}",
+                "options": f"{options(group)} {SESSION} {limits}",
                 "application_name": "prejoin-api",
                 "connect_timeout": 5,
                 "cursor_factory": AsyncRawCursor,
@@ -63,7 +67,7 @@ class Database:
 
     async def all(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """All rows of a statement. A connection that Postgres closed meanwhile costs one more try, not an error."""
-        try:
+        with _in_passing():
             try:
                 return await self._run(sql, values)
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
@@ -71,17 +75,32 @@ class Database:
                     raise
                 await self.pool.check()
                 return await self._run(sql, values)
-        except errors.QueryCanceled:
-            raise unavailable(TOO_LONG, "timeout") from None
-        except TooManyRequests:
-            raise unavailable("too many requests are waiting for the database", "overload") from None
-        except (PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError):
-            raise unavailable("the database does not answer", "database") from None
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[AsyncConnection[Row]]:
+        """A transaction whose statements all see one moment."""
+        with _in_passing():
+            async with self.pool.connection() as connection, connection.transaction():
+                await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+                yield connection
 
     async def _run(self, sql: str, values: Sequence[Any]) -> list[Row]:
         async with self.pool.connection() as connection:
             cursor = await connection.execute(sql, values, binary=True)
             return await cursor.fetchall()
+
+
+@contextmanager
+def _in_passing() -> Iterator[None]:
+    """What fails in passing, as a 503 Problem."""
+    try:
+        yield
+    except (errors.QueryCanceled, errors.TransactionTimeout):
+        raise unavailable(TOO_LONG, "timeout") from None
+    except TooManyRequests:
+        raise unavailable("too many requests are waiting for the database", "overload") from None
+    except (PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError):
+        raise unavailable("the database does not answer", "database") from None
 
 
 def _lost(error: psycopg.Error) -> bool:

@@ -38,11 +38,11 @@ def _path(described: Described, path: str, operation: Described) -> str:
     shown = escape(path)
     link = shown if "{" in path else f'<a href="{shown}">{shown}</a>'
     parameters = [_resolve(described, p) for p in operation.get("parameters", [])]
-    ok = next(iter(operation["responses"]["200"]["content"].values()))["schema"]
+    ok = operation["responses"]["200"]["content"]
     return (
         f"<section><h2>GET {link}</h2><p>{escape(operation['summary'])}</p>"
         + _folded("parameters", _grouped(parameters))
-        + _folded("row", _columns(_row_of(_resolve(described, ok))))
+        + _folded("row", _columns(_row_of(_resolve(described, next(iter(ok.values()))["schema"]))))
         + "</section>"
     )
 

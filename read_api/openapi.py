@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from read_api.export.formats import FORMATS
 from read_api.freshness import MAX_WAIT
 from read_api.kinds import Schema, nullable
-from read_api.parameters import DEFAULT_LIMIT, MAX_LIMIT, operators
-from read_api.resource import NULL_KEY, Field, Resource
+from read_api.parameters import COUNTS, DEFAULT_LIMIT, MAX_LIMIT, operators
+from read_api.resource import NULL_KEY, Field, Resource, nested
 from read_api.search.body import FACET_VALUES
 from read_api.search.words import MAX_LENGTH, MAX_WORDS
 
@@ -67,6 +68,11 @@ _FRESHNESS: Described = {
                          {"type": "string"}),
     "Preference-Applied": ("wait=N, where the request waited for a position.", {"type": "string"}),
 }  # fmt: skip
+_TAGGED: Described = {
+    "ETag": ("Tells this answer from what it was or will be: give it as If-None-Match.", {"type": "string"}),
+    "Link": ('The next page, relative to this one: `<?…>; rel="next"`.', {"type": "string"}),
+    "Content-Disposition": ("The name of the file.", {"type": "string"}),
+}
 _PROBLEM: Schema = {
     "type": "object",
     "description": "An error, as RFC 9457 has it.",
@@ -89,7 +95,23 @@ _PROBLEM: Schema = {
 _PROBLEMS = {
     "BadRequest": "A parameter or header is wrong; `errors` names each.",
     "NotFound": "There is no such row.",
-    "Unavailable": "The database does not answer, or the positions asked for are not applied yet; try again.",
+    "Unavailable": "The database does not answer, or not within its time, or the positions asked for are not applied"
+    " yet; try again.",
+}
+_WAITING, _KNOWING = ("MinPosition", "Prefer"), ("IfNoneMatch",)
+_INDEXED = "Indexed."
+_NOT_INDEXED = "Not indexed: on its own it reads the rows one by one, for 10 seconds at most."
+_FORMAT = """Of the file. CSV: texts in quotes, null as nothing, a quote before what a spreadsheet would run. NDJSON:
+rows as a list has them. Parquet: money as decimals, times as UTC timestamps, lists as lists of structs."""
+_COUNT: Described = {
+    "name": "count",
+    "in": "query",
+    "description": "Adds `total_count`: counted one by one, or what Postgres expects, at no cost.",
+    "schema": {"enum": list(COUNTS)},
+}
+_NOT_MODIFIED: Described = {
+    "description": "What the client has still holds.",
+    "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in (*_FRESHNESS, "ETag")},
 }
 _STATUS: Schema = {
     "type": "object",
@@ -138,8 +160,11 @@ def document(resources: Iterable[Resource]) -> Described:
         paths[resource.path] = {"get": _list(resource)}
         paths[f"{resource.path}/changes"] = {"get": _changes(resource)}
         paths[resource.one_path] = {"get": _one(resource)}
+        paths[f"{resource.path}/export"] = {"get": _export(resource)}
         if resource.search:
             paths[f"{resource.path}/search"] = {"get": _search(resource)}
+    for parent, child, path in nested(resources):
+        paths[path] = {"get": _list(child, parent)}
     for path, summary in (("/livez", "Whether the process is up"), ("/readyz", "Whether it can answer")):
         paths[path] = {"get": _operation(path[1:], summary, "service", _content({"type": "object"}))}
     return {
@@ -148,9 +173,11 @@ def document(resources: Iterable[Resource]) -> Described:
         "paths": paths,
         "components": {
             "schemas": {r.name: _row(r) for r in resources} | {"Problem": _PROBLEM, "Status": _STATUS},
-            "headers": {n: {"description": text, "schema": schema} for n, (text, schema) in _FRESHNESS.items()},
-            "responses": {name: _problem(text) for name, text in _PROBLEMS.items()},
-            "parameters": _waiting(),
+            "headers": {
+                n: {"description": text, "schema": schema} for n, (text, schema) in (_FRESHNESS | _TAGGED).items()
+            },
+            "responses": {name: _problem(text) for name, text in _PROBLEMS.items()} | {"NotModified": _NOT_MODIFIED},
+            "parameters": _headers(),
         },
     }
 
@@ -161,7 +188,7 @@ def _row(resource: Resource) -> Schema:
     return {"type": "object", "properties": shown, "required": list(shown)}
 
 
-def _list(resource: Resource) -> Described:
+def _list(resource: Resource, parent: Resource | None = None) -> Described:
     page = {
         "type": "object",
         "properties": {
@@ -169,14 +196,28 @@ def _list(resource: Resource) -> Described:
             "data": {"type": "array", "items": {**_row(resource), "required": [f.name for f in resource.key]}},
             "has_more": {"type": "boolean"},
             "next_cursor": {"type": ["string", "null"]},
+            "total_count": {"type": "integer", "description": "With `count`: rows that the filters pass."},
         },
         "required": ["data", "has_more", "next_cursor"],
     }
-    filters = [p for f in resource.filters.values() for p in _filters(f)]
-    described = _operation(
-        f"list_{resource.name}", f"Rows of {resource.name}", resource.name, _content(page, fresh=True)
-    )
-    return described | {"parameters": [*_paging(resource), *filters, *_refer_to_waiting()]}
+    above = parent.key[0] if parent else None
+    name, what = f"list_{resource.name}", f"Rows of {resource.name}"
+    if parent and above:
+        name, what = f"list_{resource.name}_of_{parent.name}", f"{what} of one row of {parent.name}"
+    ok = _content(page, fresh=True, tagged=("ETag", "Link"))
+    described = _operation(name, what, resource.name, ok, missing=above is not None, tagged=True)
+    taken = [p for p in _all_filters(resource) if above is None or p["name"] != above.name]
+    within = [_in_path(above)] if above else []
+    return described | {"parameters": [*within, *_paging(resource), _COUNT, *taken, *_refer(*_WAITING, *_KNOWING)]}
+
+
+def _export(resource: Resource) -> Described:
+    content = {form.media_type: {"schema": {"type": "string"}} for form in FORMATS.values()}
+    ok = _content({}, fresh=True, tagged=("Content-Disposition",)) | {"content": content}
+    described = _operation(f"export_{resource.name}", f"All rows of {resource.name} as a file", resource.name, ok)
+    form = _query("format", _FORMAT, {"enum": list(FORMATS)}, required=True)
+    options = [p for p in _paging(resource) if p["name"] in ("sort", "fields")]
+    return described | {"parameters": [form, *options, *_all_filters(resource), *_refer(*_WAITING)]}
 
 
 def _changes(resource: Resource) -> Described:
@@ -200,14 +241,15 @@ def _search(resource: Resource) -> Described:
         },
         "required": ["score", "highlights", "row"],
     }
-    filters = [p for f in resource.filters.values() for p in _filters(f)]
     described = _operation(
         f"search_{resource.name}",
         f"Rows of {resource.name} by their words",
         resource.name,
         _content({**_SEARCHED, "properties": {"data": {"type": "array", "items": hit}, **_FOUND}}, fresh=True),
     )
-    return described | {"parameters": [*_searching(resource), *_paging(resource), *filters, *_refer_to_waiting()]}
+    return described | {
+        "parameters": [*_searching(resource), *_paging(resource), *_all_filters(resource), *_refer(*_WAITING)]
+    }
 
 
 def _searching(resource: Resource) -> list[Described]:
@@ -224,29 +266,35 @@ def _searching(resource: Resource) -> list[Described]:
 
 
 def _one(resource: Resource) -> Described:
-    ok = _content({"$ref": f"#/components/schemas/{resource.name}"}, fresh=True)
-    key = [
-        {
-            "name": field.name,
-            "in": "path",
-            "required": True,
-            "description": f"`{NULL_KEY}` is null" if field.nullable else "",
-            "schema": {"type": "string"} if field.nullable else field.kind.schema,
-        }
-        for field in resource.key
-    ]
-    described = _operation(f"get_{resource.name}", f"One row of {resource.name}", resource.name, ok, missing=True)
-    return described | {"parameters": [*key, *_refer_to_waiting()]}
+    ok = _content({"$ref": f"#/components/schemas/{resource.name}"}, fresh=True, tagged=("ETag",))
+    key = [_in_path(field) for field in resource.key]
+    what = f"One row of {resource.name}"
+    described = _operation(f"get_{resource.name}", what, resource.name, ok, missing=True, tagged=True)
+    return described | {"parameters": [*key, *_refer(*_WAITING, *_KNOWING)]}
 
 
-def _operation(name: str, summary: str, tag: str, ok: Described, missing: bool = False) -> Described:
-    wrong = ["400", "BadRequest"], ["503", "Unavailable"], *([["404", "NotFound"]] if missing else [])
-    answers = {status: {"$ref": f"#/components/responses/{name}"} for status, name in wrong}
+def _in_path(field: Field) -> Described:
+    return {
+        "name": field.name,
+        "in": "path",
+        "required": True,
+        "description": f"`{NULL_KEY}` is null" if field.nullable else "",
+        "schema": {"type": "string"} if field.nullable else field.kind.schema,
+    }
+
+
+def _operation(
+    name: str, summary: str, tag: str, ok: Described, missing: bool = False, tagged: bool = False
+) -> Described:
+    others = {"400": "BadRequest", "503": "Unavailable"}
+    others |= {"404": "NotFound"} if missing else {}
+    others |= {"304": "NotModified"} if tagged else {}
+    answers = {status: {"$ref": f"#/components/responses/{name}"} for status, name in others.items()}
     return {"operationId": name, "summary": summary, "tags": [tag], "responses": {"200": ok} | answers}
 
 
-def _content(schema: Schema, fresh: bool = False) -> Described:
-    headers = {name: {"$ref": f"#/components/headers/{name}"} for name in _FRESHNESS} if fresh else {}
+def _content(schema: Schema, fresh: bool = False, tagged: Iterable[str] = ()) -> Described:
+    headers = {name: {"$ref": f"#/components/headers/{name}"} for name in (*(_FRESHNESS if fresh else ()), *tagged)}
     return {"description": "OK", "headers": headers, "content": {"application/json": {"schema": schema}}}
 
 
@@ -255,9 +303,14 @@ def _problem(text: str) -> Described:
     return {"description": text, "content": content}
 
 
-def _filters(field: Field) -> list[Described]:
+def _all_filters(resource: Resource) -> list[Described]:
+    return [p for f in resource.filters.values() for p in _filters(f, f.name in resource.indexed)]
+
+
+def _filters(field: Field, indexed: bool) -> list[Described]:
     several = {"type": "array", "items": field.kind.schema}
-    found = [_query(field.name, "Is any of these; a comma inside a value is `%5C,`.", several, explode=False)]
+    means = f"Is any of these; a comma inside a value is `%5C,`. {_INDEXED if indexed else _NOT_INDEXED}"
+    found = [_query(field.name, means, several, explode=False)]
     for operator in operators(field)[1:]:
         others: dict[str, Schema] = {"ne": several, "null": {"type": "boolean"}}
         schema = others.get(operator, field.kind.schema)
@@ -282,15 +335,17 @@ def _query(name: str, description: str, schema: Schema, **more: object) -> Descr
     return {"name": name, "in": "query", "description": description, "schema": schema, **more}
 
 
-def _waiting() -> Mapping[str, Described]:
+def _headers() -> Mapping[str, Described]:
     positions = {"type": "string", "examples": ["orders/0@1240"]}
     return {
         "MinPosition": {"name": "Prejoin-Min-Position", "in": "header", "schema": positions,
                         "description": "Answer only once these offsets are applied, else 503."},
         "Prefer": {"name": "Prefer", "in": "header", "schema": {"type": "string", "examples": ["wait=5"]},
                    "description": f"`wait=N`: wait up to N seconds for the positions, at most {MAX_WAIT} (RFC 7240)."},
+        "IfNoneMatch": {"name": "If-None-Match", "in": "header", "schema": {"type": "string"},
+                        "description": "ETags of answers that the client has: 304 where one of them still holds."},
     }  # fmt: skip
 
 
-def _refer_to_waiting() -> list[Described]:
-    return [{"$ref": f"#/components/parameters/{name}"} for name in _waiting()]
+def _refer(*names: str) -> list[Described]:
+    return [{"$ref": f"#/components/parameters/{name}"} for name in names]

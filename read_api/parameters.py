@@ -18,6 +18,7 @@ from read_api.statements import Condition, Shape
 DEFAULT_LIMIT, MAX_LIMIT = 25, 200
 MAX_VALUES = 200
 OPTIONS = ("sort", "limit", "fields", "cursor")
+COUNTS = ("exact", "estimated")
 RANGES = ("gt", "gte", "lt", "lte")
 _SHOWN = 100  # characters of a name that an answer repeats
 _NAME = re.compile(r"(?P<field>[^\[\]]+)(\[(?P<operator>[a-z]+)\])?")
@@ -63,11 +64,19 @@ def refuse_any(request: Request) -> None:
         raise bad_request([ParameterError(shown(name), "is not a parameter here: there are none") for name, _ in pairs])
 
 
-def read_list(resource: Resource, request: Request) -> ListQuery:
-    """The query of a list request. Raises a 400 Problem that names each parameter that is wrong."""
-    reading = Reading(resource, resource.path, OPTIONS)
+def read_list(resource: Resource, request: Request, under: Condition | None = None) -> ListQuery:
+    """The query of a list request. Raises a 400 Problem that names each parameter that is wrong.
+
+    `under` is what the path of a nested list asks for.
+    """
+    reading = Reading(resource, resource.path, (*OPTIONS, "count"))
     pairs, options = reading.options_of(request)
     conditions = reading.conditions(pairs)
+    if under is not None:
+        if any(c.field == under.field and c.operator == "eq" for c in conditions):
+            reading.wrong(under.field, "is given by the path already")
+        conditions = (*conditions, under)
+    count = reading.one_of("count", options["count"], COUNTS) if "count" in options else ""
     sort = reading.sort(options["sort"]) if "sort" in options else ()
     fields = reading.fields(options["fields"]) if "fields" in options else tuple(resource.fields)
     limit = reading.limit(options["limit"]) if "limit" in options else DEFAULT_LIMIT
@@ -81,7 +90,7 @@ def read_list(resource: Resource, request: Request) -> ListQuery:
             raise bad_request([ParameterError("cursor", str(error))]) from None
     # one more than is shown tells whether there are more
     nulls = tuple(value is None for value in after)
-    shape = Shape(tuple(c.shape for c in conditions), sort, fields, limit + 1, nulls)
+    shape = Shape(tuple(c.shape for c in conditions), sort, fields, limit + 1, nulls, count)
     return ListQuery(shape, conditions, after, limit, digest)
 
 
@@ -160,6 +169,12 @@ class Reading:
             self.wrong("fields", f"{shown(name)!r} is not a column{near(name, self.resource.fields)}")
         asked |= {field.name for field in self.resource.key}
         return tuple(name for name in self.resource.fields if name in asked)
+
+    def one_of(self, parameter: str, text: str, known: Sequence[str]) -> str:
+        """One of a few words."""
+        if text not in known:
+            self.wrong(parameter, f"should be {' or '.join(known)}{near(text, known)}")
+        return text
 
     def limit(self, text: str) -> int:
         """Rows of a page."""

@@ -1,28 +1,36 @@
 """Reading a view: the generation that is served, in one statement with what it was read at."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from psycopg import errors
 
 from read_api.database import Database
 from read_api.freshness import Freshness, Waiters, Wanted, too_early
-from read_api.problems import unavailable
+from read_api.problems import Problem, unavailable
 from read_api.resource import Resource
-from read_api.statements import Condition, Shape, parameters, statement
+from read_api.statements import Condition, Shape, estimate, parameters, statement
 
 ATTEMPTS = 3  # a switch between two of them is rare, two in a row are rarer
 SERVED = "SELECT generation FROM served WHERE relation = $1"
-
+# dropped, or of other declarations than ours
+NOT_AS_DECLARED = (errors.UndefinedTable, errors.UndefinedColumn, errors.InsufficientPrivilege)
 
 Asked = tuple[str, list[Any]]
 """A statement and its values."""
 
 
 class Page(NamedTuple):
-    """Rows, each as JSON and with its cursor values, and what they were read at."""
+    """Rows, each as JSON and with its cursor values, and what they were read at.
 
-    rows: Sequence[tuple[str, str]]
+    `tag` tells this page from what it was or will be; `rows` is None where the tag was known already. `found` counts
+    the page's rows, `total` all, where that was asked for.
+    """
+
+    tag: str
+    found: int
+    total: int | None
+    rows: Sequence[tuple[str, str]] | None
     freshness: Freshness
 
 
@@ -40,16 +48,22 @@ class Reader:
         shape: Shape,
         conditions: Sequence[Condition],
         after: Sequence[Any],
+        known: Sequence[str] = (),
     ) -> Page:
-        """The rows, once the wanted positions are applied. Raises a 503 Problem if they are not in time."""
-        values = parameters(resource, conditions, after)
+        """The rows, once the wanted positions are applied. Raises a 503 Problem if they are not in time.
+
+        `known` are tags of what the client has; `*` among them is any.
+        """
+        values = parameters(resource, conditions, after, known)
+        if shape.count == "estimated":
+            values["total"] = await self._estimated(resource, shape, values)
 
         def ask(generation: int) -> Asked:
             found = statement(resource, generation, shape)
             return found.sql, found.values(values)
 
-        (rows,), freshness = await self.answer(resource, wanted, ask)
-        return Page(rows, freshness)
+        (tag, found, total, rows), freshness = await self.answer(resource, wanted, ask)
+        return Page(tag, found, total, rows, freshness)
 
     async def answer(
         self, resource: Resource, wanted: Wanted, ask: Callable[[int], Asked]
@@ -69,22 +83,40 @@ class Reader:
     async def _read(self, resource: Resource, ask: Callable[[int], Asked]) -> tuple[Sequence[Any], Freshness]:
         for _ in range(ATTEMPTS):
             try:
-                generation = self._generations.get(resource.name) or await self._served(resource)
+                generation = await self._served(resource)
                 as_of, lag, positions, now_served, *found = await self._database.one(*ask(generation))
-            except (errors.UndefinedTable, errors.UndefinedColumn, errors.InsufficientPrivilege):
-                self._generations.pop(resource.name, None)  # dropped, or of other declarations than ours
+            except NOT_AS_DECLARED:
+                self._generations.pop(resource.name, None)
                 continue
             if now_served == generation:
                 return found, Freshness(as_of, lag, positions)
             self._generations.pop(resource.name, None)
-        raise unavailable(
-            f"{resource.path} is not there as declared: run `prejoin migrate`, or restart the API if that was done",
-            "not-migrated",
-        )
+        raise not_as_declared(resource)
+
+    async def _estimated(self, resource: Resource, shape: Shape, values: Mapping[str, Any]) -> int:
+        """How many rows Postgres expects to pass: what its planner knows, at no reading."""
+        for _ in range(ATTEMPTS):
+            try:
+                asked = estimate(resource, await self._served(resource), shape.conditions)
+                ((plan,),) = await self._database.one(asked.sql, asked.values(values))
+                return int(plan["Plan"]["Plan Rows"])
+            except NOT_AS_DECLARED:
+                self._generations.pop(resource.name, None)
+        raise not_as_declared(resource)
 
     async def _served(self, resource: Resource) -> int:
+        if known := self._generations.get(resource.name):
+            return known
         rows = await self._database.all(SERVED, [resource.name])
         if not rows:
             raise errors.UndefinedTable
         self._generations[resource.name] = int(rows[0][0])
         return self._generations[resource.name]
+
+
+def not_as_declared(resource: Resource) -> Problem:
+    """503: the view's table is not there, or another than this process knows."""
+    return unavailable(
+        f"{resource.path} is not there as declared: run `prejoin migrate`, or restart the API if that was done",
+        "not-migrated",
+    )

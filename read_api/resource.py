@@ -1,5 +1,6 @@
 """A served view as the API sees it: its path, its columns and their kinds, its key."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -72,6 +73,11 @@ class Resource:
         """What filters: plain columns, and plain fields inside lists."""
         return {name: f for name, f in {**self.fields, **self.inside}.items() if f.plain}
 
+    @cached_property
+    def indexed(self) -> frozenset[str]:
+        """Columns that an index answers alone: the first of each index and of the key."""
+        return frozenset([self.relation.key[0], *(index[0].removeprefix("-") for index in self.relation.indexes)])
+
     @property
     def one_path(self) -> str:
         """The route template of one row."""
@@ -86,3 +92,20 @@ class Resource:
 def _inside(column: Column[Any]) -> list[Field]:
     kinds = column.type.fields if isinstance(column.type, ListOf) else {}
     return [Field(f"{column.name}.{name}", kind_of(kind), True) for name, kind in kinds.items()]
+
+
+def nested(resources: Iterable[Resource]) -> list[tuple[Resource, Resource, str]]:
+    """Lists under a row of another view: parent, child, and the route, `/v1/customers/{customer_id}/orders`.
+
+    There is one wherever a view has the key of another, a single column, as a column that is not its own key.
+    """
+    resources = list(resources)
+    return [
+        (parent, child, f"{parent.one_path}/{child.relation.path}")
+        for parent in resources
+        for child in resources
+        if len(parent.key) == 1
+        and (column := child.fields.get(parent.key[0].name)) is not None
+        and column.kind == parent.key[0].kind
+        and column not in child.key
+    ]

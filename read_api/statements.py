@@ -1,4 +1,4 @@
-"""The one statement behind each answer: a page of rows as JSON, and what it was read at, in one snapshot.
+"""The one statement behind each answer: a page of rows as JSON, its tag, and what it was read at, in one snapshot.
 
 Statements are composed with SQLAlchemy and kept by their shape (which columns, conditions and order, not the values),
 so that a request costs no compiling. Values are always parameters.
@@ -11,6 +11,9 @@ from typing import Any
 
 from sqlalchemy import (
     ARRAY,
+    CTE,
+    BigInteger,
+    FromClause,
     Select,
     Subquery,
     Table,
@@ -18,23 +21,26 @@ from sqlalchemy import (
     and_,
     any_,
     bindparam,
+    case,
     cast,
     exists,
     false,
     func,
     literal_column,
     not_,
+    null,
     select,
     true,
     union_all,
 )
-from sqlalchemy.dialects.postgresql import array
+from sqlalchemy.dialects.postgresql import JSONB, array
 from sqlalchemy.dialects.postgresql.psycopg import dialect
 from sqlalchemy.sql.expression import ColumnElement
 from sqlalchemy.types import NullType, TypeEngine
 
 from projector.store.names import generation_table
 from projector.store.shown import json_row, shown, utc_text
+from read_api.kinds import kind_of
 from read_api.resource import Field, Resource, Term
 
 # What each answer was read at: As-Of in RFC 3339, seconds since then, the last applied offsets, the served generation.
@@ -72,6 +78,7 @@ class Shape:
     fields: tuple[str, ...]
     limit: int  # spelled out: a plan for any limit is made for a tenth of the table
     after: tuple[bool, ...] = ()
+    count: str = ""  # exact, estimated, or not at all
 
 
 @dataclass(frozen=True)
@@ -88,29 +95,74 @@ class Statement:
 
 @lru_cache(maxsize=1024)
 def statement(resource: Resource, generation: int, shape: Shape) -> Statement:
-    """Answers one row: the four of FRESHNESS, and an array of [row as JSON, cursor values as a JSON list of texts]."""
-    rows = _rows(resource, generation_table(resource.relation, generation), shape).compile(dialect=DIALECT)
-    names = (*(rows.positiontup or ()), "relation")
-    return Statement(f"SELECT {FRESHNESS % len(names)},\nARRAY({rows})", names)
+    """Answers one row: the four of FRESHNESS; the page's tag; how many rows are found, of the page and, where asked
+    for, of all; and an array of [row as JSON, cursor values as a JSON list of texts], null where the tag is `known`.
+    """
+    answer = _answer(resource, generation, shape).compile(dialect=DIALECT)
+    names = (*(answer.positiontup or ()), "relation")
+    return Statement(f"SELECT {FRESHNESS % len(names)},\nanswer.* FROM ({answer}) AS answer", names)
 
 
-def parameters(resource: Resource, conditions: Sequence[Condition], after: Sequence[Any]) -> dict[str, Any]:
+@lru_cache(maxsize=256)
+def estimate(resource: Resource, generation: int, conditions: tuple[tuple[str, str, bool], ...]) -> Statement:
+    """Answers the plan of reading the rows that pass, as JSON: it says how many Postgres expects."""
+    table = generation_table(resource.relation, generation)
+    passing: Any = select(literal_column("1")).select_from(table).where(true(), *where(resource, table, conditions))
+    rows = passing.compile(dialect=DIALECT)
+    return Statement(f"EXPLAIN (FORMAT JSON) {rows}", tuple(rows.positiontup or ()))
+
+
+def parameters(
+    resource: Resource, conditions: Sequence[Condition], after: Sequence[Any], known: Sequence[str] = ()
+) -> dict[str, Any]:
     """The parameters of a statement by name."""
-    found: dict[str, Any] = {"relation": resource.name}
+    found: dict[str, Any] = {"relation": resource.name, "known": list(known)}
     for n, condition in enumerate(conditions):
         found[f"f{n}"] = list(condition.values) if len(condition.values) > 1 else condition.values[0]
     return found | {f"c{n}": value for n, value in enumerate(after)}
 
 
-def _rows(resource: Resource, table: Table, shape: Shape) -> Select[Any]:
+def row_as_json(resource: Resource, names: Sequence[str], source: FromClause) -> tuple[ColumnElement[str], FromClause]:
+    """The row of an answer, as JSON, and what is to be joined for it: lists, one, search and exports have it alike."""
+    return json_row(selected(resource, names, source), source)
+
+
+def selected(_resource: Resource, names: Sequence[str], source: FromClause) -> list[ColumnElement[Any]]:
+    """The columns of a view as they are given out: the one place, whatever the answer's form."""
+    return [source.c[name] for name in names]
+
+
+def _answer(resource: Resource, generation: int, shape: Shape) -> Select[Any]:
+    table = generation_table(resource.relation, generation)
     order = resource.order(shape.sort)
-    page = page_of(resource, table, shape, order)
-    ordered = order_by(page, order)
-    as_json, row = json_row([page.c[name] for name in shape.fields], page)
+    parts = page_of(resource, table, shape, order)
+    page = select(parts).order_by(*order_by(parts, order)).limit(literal_column(str(shape.limit))).cte("page")
+    total: ColumnElement[Any] = cast(null(), BigInteger)
+    if shape.count == "exact":
+        passing: Any = where(resource, table, shape.conditions)
+        total = select(func.count()).select_from(table).where(true(), *passing).scalar_subquery()
+    elif shape.count:
+        total = bindparam("total", type_=BigInteger)
+    seen = select(func.count().label("found"), _digest(page).label("digest"), total.label("total")).subquery("seen")
+    tag = func.concat_ws(literal_column("'-'"), literal_column(str(generation)), seen.c.digest, seen.c.total)
+    known = bindparam("known", type_=ARRAY(Text))
+    unchanged = (tag == any_(known)) | (literal_column("'*'") == any_(known))
+    rows = func.array(_rows(resource, page, shape, order).scalar_subquery())
+    # the rows are made into JSON only where they are wanted: a subquery that CASE passes by is not run
+    return select(tag.label("tag"), seen.c.found, seen.c.total, case((unchanged, null()), else_=rows).label("rows"))
+
+
+def _digest(page: CTE) -> ColumnElement[Any]:
+    """Of the values in the page, as they are: much quicker than their JSON. No two rows are alike, so a sum tells."""
+    row = func.row(*(c if isinstance(c.type, JSONB) or kind_of(c.type).bind else cast(c, Text) for c in page.c))
+    return func.coalesce(func.sum(func.hash_record_extended(row, literal_column("0"))), literal_column("0"))
+
+
+def _rows(resource: Resource, page: CTE, shape: Shape, order: Sequence[Term]) -> Select[Any]:
+    as_json, row = row_as_json(resource, shape.fields, page)
     cursor = [cast(shown(page.c[term.field.name]), Text) for term in order]
     pair = array([as_json, cast(func.json_build_array(*cursor), Text)])
-    rows = select(pair).select_from(page.join(row, true())).order_by(*ordered)
-    return rows.limit(literal_column(str(shape.limit)))
+    return select(pair).select_from(page.join(row, true())).order_by(*order_by(page, order))
 
 
 def page_of(
@@ -121,7 +173,7 @@ def page_of(
     `also` are conditions beside those of the shape.
     """
     names = dict.fromkeys([*shape.fields, *(term.field.name for term in order)])
-    conditions = [condition(resource.filters[c[0]], table, n, *c[1:]) for n, c in enumerate(shape.conditions)]
+    conditions = where(resource, table, shape.conditions)
     parts = [
         select(*(table.c[name] for name in names))
         .where(true(), *conditions, *also, part)
@@ -132,7 +184,12 @@ def page_of(
     return (union_all(*parts) if len(parts) > 1 else parts[0]).subquery("page")
 
 
-def order_by(source: Table | Subquery, order: Sequence[Term]) -> list[ColumnElement[Any]]:
+def where(resource: Resource, table: Table, conditions: Sequence[tuple[str, str, bool]]) -> list[ColumnElement[bool]]:
+    """What the filters of a Shape ask of the view's table."""
+    return [condition(resource.filters[c[0]], table, n, *c[1:]) for n, c in enumerate(conditions)]
+
+
+def order_by(source: FromClause, order: Sequence[Term]) -> list[ColumnElement[Any]]:
     """ORDER BY the terms, with nulls where Postgres puts them."""
     columns = [(source.c[term.field.name], term.descending) for term in order]
     return [column.desc() if descending else column.asc() for column, descending in columns]

@@ -38,7 +38,7 @@ from sqlalchemy.types import NullType
 from projector.declare.view import View
 from projector.store.names import generation_table
 from projector.store.search_text import GRADES, LEXEME, grades, vector
-from projector.store.shown import json_row, shown
+from projector.store.shown import shown
 from read_api.freshness import Wanted
 from read_api.reading import Asked, Reader
 from read_api.resource import Resource
@@ -47,7 +47,17 @@ from read_api.search.body import COUNTED, FACET_VALUES
 from read_api.search.parameters import Search
 from read_api.search.scores import EXACT, PREFIX, TYPO, points, whole_bonus
 from read_api.search.words import Phrase, Word
-from read_api.statements import DIALECT, FRESHNESS, Shape, Statement, condition, order_by, page_of, parameters
+from read_api.statements import (
+    DIALECT,
+    FRESHNESS,
+    Shape,
+    Statement,
+    order_by,
+    page_of,
+    parameters,
+    row_as_json,
+    where,
+)
 
 _WAYS = {"e": EXACT, "p": PREFIX, "t": TYPO}  # how a word is found, and what that counts
 
@@ -151,7 +161,7 @@ def _any_way(wanted: Word | Phrase) -> str:
 def _statement(resource: Resource, generation: int, shaped: Shaped) -> Statement:
     """Answers one row: the four of FRESHNESS; an array of [row, order values, score]; the total; facets as JSON."""
     table = generation_table(resource.relation, generation)
-    passing = [condition(resource.filters[c[0]], table, n, *c[1:]) for n, c in enumerate(shaped.page.conditions)]
+    passing = where(resource, table, shaped.page.conditions)
     words = [_words(resource).op("@@")(_query("q"))] if shaped.words else []
     every: Select[Any] = select(literal_column("1")).select_from(table).where(true(), *passing, *words)
     total = select(func.count()).select_from(every.limit(literal_column(str(COUNTED + 1))).subquery("counted"))
@@ -184,7 +194,7 @@ def _hits(resource: Resource, table: Table, shaped: Shaped, conditions: Sequence
     by = [*first, *order_by(scored, order)]
     page = select(scored).where(_behind(resource, scored, shaped)).order_by(*by)
     rows = page.limit(literal_column(str(shaped.page.limit))).subquery("rows_found")
-    as_json, row = json_row([rows.c[name] for name in resource.fields], rows)
+    as_json, row = row_as_json(resource, tuple(resource.fields), rows)
     texts = [cast(shown(rows.c[term.field.name]), Text) for term in order]
     found = array([as_json, cast(func.json_build_array(*texts), Text), cast(rows.c.score, Text)])
     last = [rows.c.score.desc()] if shaped.by_relevance else []

@@ -67,7 +67,7 @@ async def test_head_answers_the_headers_of_get_alone(shop: World, client: httpx.
         head, get = await client.head(path), await client.get(path)
         assert (head.status_code, head.content) == (get.status_code, b"")
         if path != "/v1/status":  # whose seconds go on
-            assert head.headers["content-length"] == str(len(get.content))
+            assert head.headers["content-length"] == get.headers["content-length"]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ async def test_head_answers_the_headers_of_get_alone(shop: World, client: httpx.
         ("status=%ED%A0%80", "status"),
         ("%FF=1", "\ufffd"),
         ("status=" + ",".join("x" * 300), "status"),
-        ("count=exact", "count"),
+        ("count=all", "count"),
         ("snapshot=x", "snapshot"),
     ],
     ids=lambda v: v[:40],
