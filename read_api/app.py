@@ -2,16 +2,21 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
+from projector.declare.personal import personal_columns
 from projector.declare.projections import load
 from projector.settings import Settings, read_settings
+from read_api.access.gate import Access, Gate
+from read_api.access.rates import Rates
 from read_api.boundary import Boundary
 from read_api.changes.endpoint import CONNECTIONS, Streams, feeds_of
 from read_api.compression import Compression
@@ -31,7 +36,15 @@ from read_api.search.endpoint import Backends, search_handler
 from read_api.search.postgres import Postgres
 from read_api.views import list_handler, one_handler
 
-DOCS_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+DOCS_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+CORS: dict[str, Any] = {
+    "allow_methods": ["GET", "HEAD"],
+    "allow_headers": ["Authorization", "If-None-Match", "Last-Event-ID", "Prefer", "Prejoin-Min-Position"],
+    "expose_headers": [
+        "ETag", "Link", "Preference-Applied", "Prejoin-As-Of", "Prejoin-Lag", "Prejoin-Position",
+        "RateLimit", "RateLimit-Policy", "Retry-After",
+    ],
+}  # fmt: skip
 Handler = Callable[[Request], Awaitable[Response | Download]]
 
 
@@ -49,9 +62,14 @@ def create_app(settings: Settings | None = None, ends: AskEnds | None = None) ->
     downloads = Database(settings.reader_url, settings.group, EXPORTS, LIMITS)
     waiters = Waiters(database)
     reader = Reader(database, waiters)
-    resources = [Resource(relation) for relation in projections.served]
+    personal = personal_columns(projections)
+    resources = [
+        Resource(relation, (name for found in personal.get(relation.name, ()) for name in found.columns))
+        for relation in projections.served
+    ]
+    access = Access(database, settings)
     follows = Database(settings.reader_url, settings.group, CONNECTIONS)
-    streams = Streams(resources, feeds_of(projections), follows, settings)
+    streams = Streams(resources, feeds_of(projections), follows, settings, access.still)
     elastic = Elastic(settings.search_urls) if settings.elasticsearch_url else None
     metrics = Metrics(database)
     backends = Backends(database, Postgres(Reader(searches, waiters)), elastic, settings.group, metrics.searched)
@@ -73,7 +91,10 @@ def create_app(settings: Settings | None = None, ends: AskEnds | None = None) ->
     app.exception_handler(Problem)(on_problem)
     app.exception_handler(HTTPException)(on_http_exception)
     app.add_middleware(Compression)
-    app.add_middleware(Boundary, metrics=metrics)
+    app.add_middleware(Gate, access=access, rates=Rates(settings.api_rate))
+    if settings.origins:
+        app.add_middleware(CORSMiddleware, allow_origins=settings.origins, **CORS)
+    app.add_middleware(Boundary, metrics=metrics, log=settings.api_log)
     app.state.streams = streams  # whoever serves the application stops them first: open streams would hold its end up
     _route_services(app, Health(database, projections, ends), metrics)
     _route_views(app, resources, reader, backends, Exports(downloads, reader), streams)

@@ -21,6 +21,7 @@ MODULES = [
     "projector.cli.erase",
     "projector.cli.pause",
     "projector.cli.serve",
+    "projector.cli.keys",
 ]
 
 app = typer.Typer(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -9,6 +10,7 @@ from starlette.responses import Response
 from projector.declare.projections import Projections, reads
 from projector.declare.view import View
 from projector.settings import Settings
+from read_api.access.callers import Caller, seen
 from read_api.changes.channel import Channel
 from read_api.changes.events import RETRY_MS, read_mark
 from read_api.changes.feed import Feed
@@ -23,6 +25,8 @@ from read_api.resource import Resource
 from read_api.statements import Condition
 
 Handler = Callable[[Request], Awaitable[Response]]
+Still = Callable[[Caller], Awaitable[bool]]
+"""Whether one who was let in may stay."""
 
 CONNECTIONS = 4  # to Postgres, for all who follow: the other endpoints have theirs
 HEADERS = {
@@ -35,13 +39,18 @@ class Streams:
     """All who follow, of one process: at most `most`; whoever comes then is asked to come back later."""
 
     def __init__(
-        self, resources: Iterable[Resource], feeds: Mapping[str, str], database: Database, settings: Settings
+        self,
+        resources: Iterable[Resource],
+        feeds: Mapping[str, str],
+        database: Database,
+        settings: Settings,
+        still: Still,
     ) -> None:
         waiters, gate = Waiters(database), asyncio.Semaphore(CONNECTIONS)
         self.feeds = {r.name: Feed(Source(r, feeds[r.name], database, waiters, gate)) for r in resources}
         self._listener = Listener(settings.reader_url, settings.group, self._heard)
         self._open: set[EventStream] = set()
-        self._most, self._waiters, self._closing = settings.api_streams, waiters, False
+        self._most, self._waiters, self._closing, self._still = settings.api_streams, waiters, False, still
 
     def __len__(self) -> int:
         return len(self._open)
@@ -51,14 +60,15 @@ class Streams:
 
         async def follow(request: Request) -> Response:
             self._admit()
-            conditions, wanted = _read_filters(resource, request), read_wanted(request)
+            shown, caller = seen(resource, request), request.scope["caller"]
+            conditions, wanted = _read_filters(shown, request), read_wanted(request)
             feed, last = self.feeds[resource.name], request.headers.get("last-event-id")
             mark = read_mark(last) if last else None
             page = await feed.source.page(mark.revision if mark else NO_MORE, wanted)
             headers = HEADERS | page.freshness.headers() | wanted.headers()
             self._listener.start()
-            channel = Channel(resource, conditions)
-            return EventStream(feed, channel, page, mark, headers, self._open, lambda: True)
+            channel = Channel(shown, conditions)
+            return EventStream(feed, channel, page, mark, headers, self._open, partial(self._still, caller))
 
         return follow
 

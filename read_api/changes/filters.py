@@ -31,7 +31,7 @@ def _holds(resource: Resource, condition: Condition, row: Mapping[str, Any]) -> 
         return any(_read(field.kind, item.get(name)) in condition.values for item in items)
     value = _read(field.kind, row[field.name])
     if condition.operator == "null":
-        return (value is None) == condition.values[0]
+        return (value is None) is bool(condition.values[0])
     if value is None:
         return False
     if condition.operator in ("eq", "ne"):

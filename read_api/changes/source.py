@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 from sqlalchemy import ARRAY, Text, and_, bindparam, cast, column, func, select, true
 from sqlalchemy.dialects.postgresql import array
 
-from projector.store.names import generation_table
 from projector.store.shown import json_row
 from read_api.changes.events import Mark
 from read_api.database import Database
@@ -143,7 +142,7 @@ def _shown(kind: Kind, text: str | None) -> Any:
 @lru_cache(maxsize=256)
 def _rows(resource: Resource, generation: int, nulls: tuple[bool, ...]) -> Statement:
     """Answers one row: the four of FRESHNESS, and an array of [which of the keys, row as JSON]."""
-    table = generation_table(resource.relation, generation)
+    table = resource.source(generation)
     asked = [bindparam(f"k{n}", type_=ARRAY(Text)) for n in range(len(nulls))]
     names = [column(f"k{n}", Text) for n in range(len(nulls))]
     keys = func.unnest(*asked).table_valued(*names, with_ordinality="n").render_derived(name="keys")

@@ -1,7 +1,7 @@
 """One connection that follows a view: what it missed, at its own pace; then what comes."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 
 from starlette.responses import Response
@@ -32,7 +32,7 @@ class EventStream(Response):
         mark: Mark | None,
         headers: dict[str, str],
         among: set["EventStream"],
-        allowed: Callable[[], bool],
+        allowed: Callable[[], Awaitable[bool]],
     ) -> None:
         super().__init__(b"", headers=headers)
         del self.headers["content-length"]
@@ -89,7 +89,7 @@ class EventStream(Response):
                     self._feed.join(self._channel, follower, mark)
                     break
         try:
-            while self._allowed():
+            while await self._allowed():
                 yield await follower.take() or heartbeat(self._feed.mark)
         finally:
             self._feed.leave(self._channel, follower)
@@ -97,7 +97,7 @@ class EventStream(Response):
     async def _missed(self, mark: Mark) -> AsyncGenerator[tuple[bytes, Mark]]:
         """What the feed holds behind a mark, and the mark that each block reaches."""
         source = self._feed.source
-        while self._allowed():
+        while await self._allowed():
             page = await source.page(mark.revision)
             if not mark.resumes(page.head):
                 yield reset(page.head), page.head
