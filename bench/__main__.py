@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import all_views, applier, endurance, fan_outs, ingest, latency, libraries, rebuilds, search
+from bench import all_views, applier, endurance, fan_outs, followers, ingest, latency, libraries, rebuilds, search
 from bench.place import BenchError, say
 from bench.results import Result, table, write_into
 from bench.sizes import FULL, QUICK
@@ -23,6 +23,7 @@ MEASURES = {
     "endurance": endurance.measure,
     "latency": latency.measure,
     "fan_outs": fan_outs.measure,
+    "followers": followers.measure,
     "rebuilds": rebuilds.measure,
     "search": search.measure,
 }

@@ -6,12 +6,14 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, closing
 
 import httpx
+import psutil
+import psycopg
 import pytest
 from fastapi import FastAPI
 
 from projector.operate.rebuild import Rebuild
 from read_api.app import create_app
-from tests.api import settings_of
+from tests.api import fill, settings_of
 from tests.following import follow, listening
 from tests.model import Model, Record
 from tests.model.histories import cloud_event, partitioned, random_stream
@@ -229,3 +231,74 @@ async def test_more_than_the_limit_are_asked_to_come_back(shop: World, read_data
             await asyncio.sleep(0.01)
         async with follow(client, "/v1/orders/changes"):
             pass
+
+
+async def test_who_does_not_read_is_sent_away_and_the_others_hear_all(
+    shop: World, client: httpx.AsyncClient, app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("read_api.changes.feed.MOST_WAITING", 40_000)
+    monkeypatch.setattr("read_api.changes.feed.SECONDS_FOR_ROOM", 0.1)
+    sizes = "INSERT INTO changes VALUES (now(), nextval('revisions'), 'order_overview', ARRAY[%s], '{}')"
+    long = {"order_id": "o1", "status": "pending", "cancel_reason": "x" * 30_000}
+    fill(shop, "order_overview", [long])
+    async with follow(client, "/v1/orders/changes") as reads:
+        host, port = str(client.base_url.host), client.base_url.port
+        slow_reader, slow_writer = await asyncio.open_connection(host, port, limit=1_000)
+        slow_writer.write(b"GET /v1/orders/changes HTTP/1.1\r\nHost: x\r\n\r\n")
+        await slow_reader.readuntil(b"retry")
+        slow_writer.transport.pause_reading()  # type: ignore[attr-defined]
+        before = reads.last_id
+        for _ in range(400):  # 12 MB: more than the sockets' buffers take
+            await asyncio.to_thread(shop.execute, sizes, "o1")
+            await asyncio.to_thread(shop.execute, "SELECT pg_notify('prejoin_changes:' || current_schema(), '')")
+            await reads.next()
+            if len(app.state.streams) == 1:
+                break
+        assert len(app.state.streams) == 1, "the slow one is still served"
+        slow_writer.transport.abort()
+    async with follow(client, "/v1/orders/changes", before) as again:
+        assert (await again.next())[0] == "upsert"
+
+
+async def test_sessions_that_postgres_ends_lose_nothing(
+    shop: World, client: httpx.AsyncClient, read_database_url: str
+) -> None:
+    end = (
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+        " WHERE application_name LIKE 'prejoin-api%' AND usename = current_user"
+    )
+    records = random_stream(3, customers=5, products=5, orders=20)
+    async with follow(client, "/v1/orders/changes") as follower:
+        for n, batch in enumerate(in_batches(records, 3)):
+            await asyncio.to_thread(shop.given, batch)
+            if n % 4 == 0:
+                async with await psycopg.AsyncConnection.connect(read_database_url, autocommit=True) as reader:
+                    assert await (await reader.execute(end)).fetchall()
+        expected = Model().apply_all(records).views()["order_overview"]
+        while follower.held != expected:
+            await follower.next()
+
+
+async def test_a_thousand_idle_ones_cost_one_listener_and_little_else(
+    shop: World, client: httpx.AsyncClient, app: FastAPI
+) -> None:
+    listeners = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'prejoin-api changes'"
+    pools = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'prejoin-api'"
+    process = psutil.Process()
+    async with AsyncExitStack() as stack:
+        before = process.memory_info().rss
+        entered = [stack.enter_async_context(follow(client, "/v1/orders/changes")) for _ in range(1_000)]
+        followers = [await each for each in entered]
+        assert len(app.state.streams) == 1_000
+        assert shop.fetch(listeners) == [(1,)]
+        assert shop.fetch(pools)[0][0] <= 8 + 4 + 4 + 4
+        # server and client share the process: 100 kB for both ends of each
+        assert process.memory_info().rss - before < 100 * 2**20
+        spent = sum(process.cpu_times()[:2])
+        await asyncio.sleep(2)
+        assert sum(process.cpu_times()[:2]) - spent < 1.0
+        await asyncio.to_thread(shop.given, history()[:1])
+        told = await asyncio.gather(*(follower.next(60) for follower in followers))
+        assert {data["key"]["order_id"] for _, data in told} == {"o1"}
+    while len(app.state.streams):  # noqa: ASYNC110 – until it has noticed
+        await asyncio.sleep(0.01)
