@@ -46,7 +46,11 @@ def register(app: typer.Typer) -> None:
     app.add_typer(deadletters, name="deadletters")
 
 
-@deadletters.command("list", epilog="Example: prejoin deadletters list --reason orphan --since 2026-01-01T00:00:00Z")
+@deadletters.command(
+    "list",
+    short_help="List them, and count them by reason.",
+    epilog="Example: prejoin deadletters list --reason orphan --since 2026-01-01T00:00:00Z",
+)
 def list_letters(
     reason: Reason = None,
     topic: Topic = None,

@@ -66,9 +66,9 @@ def _ask(kind: str, key: str, yes: bool) -> None:
 
 def _told(touched: "Touched") -> dict[str, Any]:
     return {
-        "entities": dict(touched.entities),
-        "views": dict(touched.views),
-        "kept_copies": dict(touched.copies),
+        "entities": dict(+touched.entities),
+        "views": dict(+touched.views),
+        "kept_copies": dict(+touched.copies),
         "dead_letters": touched.dead_letters,
         "journals": touched.journals,
     }

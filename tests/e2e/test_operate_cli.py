@@ -190,7 +190,7 @@ def test_status_is_told_without_a_broker_from_what_a_worker_saw_last(
     tell(shop, placed("o1"), CANCELLED | {"type": "orders.Odd"})
     done = prejoin("status", "--json", **there)
     report = done.json
-    assert set(report) == {"state", "as_of", "lag_seconds", "partitions", "views", "dead_letters"}
+    assert set(report) == {"state", "as_of", "lag_seconds", "partitions", "paused", "views", "dead_letters"}
     assert (report["state"], report["dead_letters"]) == ("stopped", 1)
     assert report["partitions"] == [
         {"topic": "orders", "partition": 0, "position": "orders/0@1", "end_offset": None, "lag": None}
@@ -293,6 +293,7 @@ def test_replaying_what_is_not_there_is_wrong_use(prejoin: Prejoin, there: dict[
 
 COMMANDS = [["migrate"], ["check", "--database"], ["verify", "--all"], ["status"], ["deadletters", "list"]]
 COMMANDS += [["deadletters", "show", "1"], ["deadletters", "replay", "--all"], ["deadletters", "purge", "1"]]
+COMMANDS += [["erase", "customer", "c1", "--yes"], ["pause"], ["resume"]]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

@@ -117,7 +117,9 @@ def test_nothing_of_an_erased_customer_is_left_in_any_table(shop: World, by: str
     tell(shop, RENAMED | {"id": "again"})
     copy, summary = generation(shop, state), generation(shop, state, "customer_summary")
     live = {generation(shop, "live"), generation(shop, "live", "customer_summary")}
-    assert tables_with(shop, *PERSONAL) == {"customers", "dead_letters", "journal_records", copy, summary, *live}
+    shop.execute("INSERT INTO search_dead_letters VALUES ('order_overview', 'o1', 1, %s)", f"Preview: '{NAME}'")
+    kept = {"customers", "dead_letters", "journal_records", "search_dead_letters"}
+    assert tables_with(shop, *PERSONAL) == {*kept, copy, summary, *live}
 
     if by == "command":
         touched = erase(shop.applier, shop.projections.personal["customer"], ["c1"])

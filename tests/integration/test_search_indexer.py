@@ -110,6 +110,10 @@ async def test_a_rename_and_an_erasure_reach_every_order(shop: World, index: Sea
         everywhere = {"query_string": {"query": "zoe", "fields": ["text.*", "whole.*", "is.*"]}}
         assert [await index.count(view, **everywhere) for view in ("order_overview", "customer_summary")] == [0, 0]
         assert "Zoë" not in str(await index.rows("order_overview")) + str(await index.rows("customer_summary"))
+        shop.applier.erase(shop.projections.personal["customer"], ["c2"])  # as the command does
+        await index.settle()
+        assert await index.count("order_overview", match={"text.customer_name": "bob"}) == 0
+        assert await index.count("customer_summary", match={"text.name": "bob"}) == 0
         await index.equals_postgres()
 
 
