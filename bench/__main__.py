@@ -10,7 +10,19 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import all_views, applier, endurance, fan_outs, followers, ingest, latency, libraries, rebuilds, search
+from bench import (
+    all_views,
+    applier,
+    endurance,
+    fan_outs,
+    followers,
+    ingest,
+    latency,
+    libraries,
+    reads,
+    rebuilds,
+    search,
+)
 from bench.place import BenchError, say
 from bench.results import Result, table, write_into
 from bench.sizes import FULL, QUICK
@@ -26,6 +38,7 @@ MEASURES = {
     "followers": followers.measure,
     "rebuilds": rebuilds.measure,
     "search": search.measure,
+    "reads": reads.measure,
 }
 PAGE = Path(__file__).with_name("README.md")
 PACKAGES = ("faust-streaming", "aiokafka", "psycopg", "SQLAlchemy", "elasticsearch")

@@ -26,6 +26,7 @@ class Size:
     search_documents: int
     searches: int  # of each kind
     search_budget: float  # seconds for each kind of search, where they take long
+    read_seconds: float  # for each kind of read
 
 
 FULL = Size(
@@ -48,6 +49,7 @@ FULL = Size(
     search_documents=200_000,
     searches=200,
     search_budget=8,
+    read_seconds=10,
 )
 QUICK = Size(
     quick=True,
@@ -69,4 +71,5 @@ QUICK = Size(
     search_documents=2_000,
     searches=10,
     search_budget=0.4,
+    read_seconds=2,
 )

@@ -20,17 +20,20 @@ POSITIONS = "SELECT topic, partition, next FROM positions"
 Positions = Mapping[tuple[str, int], int]
 """The last applied offset by topic and partition."""
 
-_POSITION = re.compile(r"([A-Za-z0-9._-]{1,249})/([0-9]{1,9})@([0-9]{1,18})", re.ASCII)
+_ONE = r"([A-Za-z0-9._-]{1,249})/([0-9]{1,9})@([0-9]{1,18})"
+POSITIONS_PATTERN = f"^{_ONE}(,{_ONE})*$"
+_POSITION = re.compile(_ONE, re.ASCII)
 # RFC 7240: a list of preferences, `name=value; parameter…`, values perhaps quoted
 _PREFERENCE = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.?)*(?:"|$))+', re.DOTALL)  # nothing to go back on: linear
 
 
 class Freshness(NamedTuple):
-    """What an answer was read at: As-Of in RFC 3339 (None before the first), seconds since, and positions."""
+    """What an answer was read at: As-Of in RFC 3339 (None before the first), seconds since, positions, and generation."""
 
     as_of: str | None
     lag: Decimal | None
     positions: Sequence[str]
+    generation: int = 0
 
     def headers(self) -> dict[str, str]:
         """The freshness headers; those that cannot be told yet are left out."""

@@ -1,6 +1,6 @@
 """What `/metrics` tells Prometheus: requests by route template, their seconds, and the use of the pool."""
 
-from functools import partial
+from functools import cache, partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -39,8 +39,14 @@ class Metrics:
         """Count one request."""
         method = scope["method"] if scope["method"] in _METHODS else "other"
         route = getattr(scope.get("route"), "path", "unmatched")
-        self._requests.labels(method, route, status).inc()
-        self._seconds.labels(route).observe(seconds)
+        requests, its = self._children(method, route, status)
+        requests.inc()
+        its.observe(seconds)
+
+    @cache  # noqa: B019 - of one application, whose labels take few values
+    def _children(self, method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+        """Found once: looking up labels takes longer than counting."""
+        return self._requests.labels(method, route, status), self._seconds.labels(route)
 
     def searched(self, view: str, backend: str, degraded: bool) -> None:
         """Count one search."""

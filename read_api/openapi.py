@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from read_api.export.formats import FORMATS
-from read_api.freshness import MAX_WAIT
+from read_api.freshness import MAX_WAIT, POSITIONS_PATTERN
 from read_api.kinds import Schema, nullable
-from read_api.parameters import COUNTS, DEFAULT_LIMIT, MAX_LIMIT, operators
+from read_api.parameters import COUNTS, DEFAULT_LIMIT, MAX_LIMIT, MAX_VALUES, operators
 from read_api.resource import NULL_KEY, Field, Resource, nested
 from read_api.search.body import FACET_VALUES
 from read_api.search.words import MAX_LENGTH, MAX_WORDS
@@ -108,6 +108,7 @@ _PROBLEMS = {
     "Unavailable": "The database does not answer, or not within its time, or the positions asked for are not applied"
     " yet; try again.",
 }
+_TEXT = "^[^\\u0000]*$"  # what Postgres can hold
 _WAITING, _KNOWING = ("MinPosition", "Prefer"), ("IfNoneMatch",)
 _INDEXED = "Indexed."
 _NOT_INDEXED = "Not indexed: on its own it reads the rows one by one, for 10 seconds at most."
@@ -270,7 +271,7 @@ def _searching(resource: Resource) -> list[Described]:
     words = {"type": "string", "maxLength": MAX_LENGTH, "examples": ['red "leather shoe" -used']}
     found = [_query("q", f"{_WORDS} Fields searched: {', '.join(resource.search.text)}.", words)]
     if resource.search.facets:
-        facets = {"type": "array", "items": {"enum": list(resource.search.facets)}}
+        facets = {"type": "array", "items": {"enum": list(resource.search.facets)}, "minItems": 1}
         what = (
             f"Columns whose values are counted over all hits, the {FACET_VALUES} most frequent of each; nulls are not."
         )
@@ -322,12 +323,14 @@ def _all_filters(resource: Resource) -> list[Described]:
 
 
 def _filters(field: Field, indexed: bool) -> list[Described]:
-    several = {"type": "array", "items": field.kind.schema}
+    schema = field.kind.schema
+    one = {**schema, "pattern": _TEXT} if schema == {"type": "string"} else schema
+    several = {"type": "array", "items": one, "minItems": 1, "maxItems": MAX_VALUES}
     means = f"Is any of these; a comma inside a value is `%5C,`. {_INDEXED if indexed else _NOT_INDEXED}"
     found = [_query(field.name, means, several, explode=False)]
     for operator in operators(field)[1:]:
         others: dict[str, Schema] = {"ne": several, "null": {"type": "boolean"}}
-        schema = others.get(operator, field.kind.schema)
+        schema = others.get(operator, one)
         found.append(_query(f"{field.name}[{operator}]", f"{field.name} {_MEANS[operator]}", schema, explode=False))
     return found
 
@@ -336,9 +339,14 @@ def _paging(resource: Resource) -> list[Described]:
     plain = [f.name for f in resource.fields.values() if f.plain]
     sortable = [*plain, *(f"-{name}" for name in plain)]
     limit = {"type": "integer", "minimum": 1, "default": DEFAULT_LIMIT}
-    columns = {"type": "array", "items": {"enum": list(resource.fields)}}
+    columns = {"type": "array", "items": {"enum": list(resource.fields)}, "minItems": 1}
     return [
-        _query("sort", _SORT, {"type": "array", "items": {"enum": sortable}}, explode=False),
+        _query(
+            "sort",
+            _SORT,
+            {"type": "array", "items": {"enum": sortable}, "minItems": 1, "uniqueItems": True},
+            explode=False,
+        ),
         _query("limit", f"Rows of a page, at most {MAX_LIMIT}: more is cut to that.", limit),
         _query("cursor", "`next_cursor` of the page before, with the same filters and sort.", {"type": "string"}),
         _query("fields", "The columns wanted; the key always comes.", columns, explode=False),
@@ -350,7 +358,7 @@ def _query(name: str, description: str, schema: Schema, **more: object) -> Descr
 
 
 def _headers() -> Mapping[str, Described]:
-    positions = {"type": "string", "examples": ["orders/0@1240"]}
+    positions = {"type": "string", "pattern": POSITIONS_PATTERN, "examples": ["orders/0@1240"]}
     return {
         "MinPosition": {"name": "Prejoin-Min-Position", "in": "header", "schema": positions,
                         "description": "Answer only once these offsets are applied, else 503."},

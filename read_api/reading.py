@@ -1,6 +1,7 @@
 """Reading a view: the generation that is served, in one statement with what it was read at."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from psycopg import errors
@@ -9,7 +10,7 @@ from read_api.database import Database
 from read_api.freshness import Freshness, Waiters, Wanted, too_early
 from read_api.problems import Problem, unavailable
 from read_api.resource import Resource
-from read_api.statements import Condition, Shape, estimate, parameters, statement
+from read_api.statements import Condition, Shape, estimate, parameters, statement, tag_of
 
 ATTEMPTS = 3  # a switch between two of them is rare, two in a row are rarer
 SERVED = "SELECT generation FROM served WHERE relation = $1"
@@ -21,7 +22,7 @@ Asked = tuple[str, list[Any]]
 
 
 class Page(NamedTuple):
-    """Rows, each as JSON and with its cursor values, and what they were read at.
+    """Rows, each as JSON, with its cursor values and digest, and what they were read at.
 
     `tag` tells this page from what it was or will be; `rows` is None where the tag was known already. `found` counts
     the page's rows, `total` all, where that was asked for.
@@ -30,7 +31,7 @@ class Page(NamedTuple):
     tag: str
     found: int
     total: int | None
-    rows: Sequence[tuple[str, str]] | None
+    rows: Sequence[tuple[str, str, str]] | None
     freshness: Freshness
 
 
@@ -54,6 +55,7 @@ class Reader:
 
         `known` are tags of what the client has; `*` among them is any.
         """
+        shape = replace(shape, conditional=bool(known))
         values = parameters(resource, conditions, after, known)
         if shape.count == "estimated":
             values["total"] = await self._estimated(resource, shape, values)
@@ -62,8 +64,10 @@ class Reader:
             found = statement(resource, generation, shape)
             return found.sql, found.values(values)
 
-        (tag, found, total, rows), freshness = await self.answer(resource, wanted, ask)
-        return Page(tag, found, total, rows, freshness)
+        read, freshness = await self.answer(resource, wanted, ask)
+        total, *digests, rows = read
+        digest, found = digests or (sum(int(row[2]) for row in rows), len(rows))
+        return Page(tag_of(freshness.generation, digest, total), found, total, rows, freshness)
 
     async def answer(
         self, resource: Resource, wanted: Wanted, ask: Callable[[int], Asked]
@@ -89,7 +93,7 @@ class Reader:
                 self._generations.pop(resource.name, None)
                 continue
             if now_served == generation:
-                return found, Freshness(as_of, lag, positions)
+                return found, Freshness(as_of, lag, positions, generation)
             self._generations.pop(resource.name, None)
         raise not_as_declared(resource)
 

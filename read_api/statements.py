@@ -11,7 +11,6 @@ from typing import Any
 
 from sqlalchemy import (
     ARRAY,
-    CTE,
     BigInteger,
     FromClause,
     Select,
@@ -77,6 +76,7 @@ class Shape:
     limit: int  # spelled out: a plan for any limit is made for a tenth of the table
     after: tuple[bool, ...] = ()
     count: str = ""  # exact, estimated, or not at all
+    conditional: bool = False  # whether there is a tag that the client knows
 
 
 @dataclass(frozen=True)
@@ -93,12 +93,18 @@ class Statement:
 
 @lru_cache(maxsize=1024)
 def statement(resource: Resource, generation: int, shape: Shape) -> Statement:
-    """Answers one row: the four of FRESHNESS; the page's tag; how many rows are found, of the page and, where asked
-    for, of all; and an array of [row as JSON, cursor values as a JSON list of texts], null where the tag is `known`.
+    """Answers one row: the four of FRESHNESS; how many rows pass, where that is asked for; and an array of
+    [row as JSON, cursor values as a JSON list of texts, digest]. Of a conditional one, the array is null where the
+    page's tag is among `known`; before the array come then the sum of the digests and how many rows the page has.
     """
-    answer = _answer(resource, generation, shape).compile(dialect=DIALECT)
+    answer = (_unless_known if shape.conditional else _in_full)(resource, generation, shape).compile(dialect=DIALECT)
     names = (*(answer.positiontup or ()), "relation")
     return Statement(f"SELECT {FRESHNESS % len(names)},\nanswer.* FROM ({answer}) AS answer", names)
+
+
+def tag_of(generation: int, digest: int, total: int | None) -> str:
+    """What tells a page from what it was or will be: the same that `_unless_known` makes."""
+    return f"{generation}-{digest}" + ("" if total is None else f"-{total}")
 
 
 @lru_cache(maxsize=256)
@@ -132,37 +138,49 @@ def selected(_resource: Resource, names: Sequence[str], source: FromClause) -> l
     return [source.c[name] for name in names]
 
 
-def _answer(resource: Resource, generation: int, shape: Shape) -> Select[Any]:
+def _in_full(resource: Resource, generation: int, shape: Shape) -> Select[Any]:
+    table = resource.source(generation)
+    order = resource.order(shape.sort)
+    rows = _rows(resource, page_of(resource, table, shape, order), shape, order)
+    return select(_total(resource, table, shape).label("total"), func.array(rows.scalar_subquery()).label("rows"))
+
+
+def _unless_known(resource: Resource, generation: int, shape: Shape) -> Select[Any]:
+    """The rows are made into JSON only where they are wanted: a subquery that CASE passes by is not run."""
     table = resource.source(generation)
     order = resource.order(shape.sort)
     parts = page_of(resource, table, shape, order)
     page = select(parts).order_by(*order_by(parts, order)).limit(literal_column(str(shape.limit))).cte("page")
-    total: ColumnElement[Any] = cast(null(), BigInteger)
-    if shape.count == "exact":
-        passing: Any = where(resource, table, shape.conditions)
-        total = select(func.count()).select_from(table).where(true(), *passing).scalar_subquery()
-    elif shape.count:
-        total = bindparam("total", type_=BigInteger)
-    seen = select(func.count().label("found"), _digest(page).label("digest"), total.label("total")).subquery("seen")
+    digest = func.coalesce(func.sum(_digest(page)), literal_column("0")).label("digest")
+    total = _total(resource, table, shape).label("total")
+    seen = select(total, digest, func.count().label("found")).select_from(page).subquery("seen")
     tag = func.concat_ws(literal_column("'-'"), literal_column(str(generation)), seen.c.digest, seen.c.total)
     known = bindparam("known", type_=ARRAY(Text))
     unchanged = (tag == any_(known)) | (literal_column("'*'") == any_(known))
-    rows = func.array(_rows(resource, page, shape, order).scalar_subquery())
-    # the rows are made into JSON only where they are wanted: a subquery that CASE passes by is not run
-    return select(tag.label("tag"), seen.c.found, seen.c.total, case((unchanged, null()), else_=rows).label("rows"))
+    rows = case((unchanged, null()), else_=func.array(_rows(resource, page, shape, order).scalar_subquery()))
+    return select(seen.c.total, seen.c.digest, seen.c.found, rows.label("rows"))
 
 
-def _digest(page: CTE) -> ColumnElement[Any]:
-    """Of the values in the page, as they are: much quicker than their JSON. No two rows are alike, so a sum tells."""
+def _total(resource: Resource, table: FromClause, shape: Shape) -> ColumnElement[Any]:
+    if shape.count == "exact":
+        passing: Any = where(resource, table, shape.conditions)
+        return select(func.count()).select_from(table).where(true(), *passing).scalar_subquery()
+    return bindparam("total", type_=BigInteger) if shape.count else cast(null(), BigInteger)
+
+
+def _digest(page: FromClause) -> ColumnElement[Any]:
+    """Of a row's values as they are: no two rows of a page are alike, so that the sum tells them."""
     row = func.row(*(c if isinstance(c.type, JSONB) or kind_of(c.type).bind else cast(c, Text) for c in page.c))
-    return func.coalesce(func.sum(func.hash_record_extended(row, literal_column("0"))), literal_column("0"))
+    digest: ColumnElement[Any] = func.hash_record_extended(row, literal_column("0"))
+    return digest
 
 
-def _rows(resource: Resource, page: CTE, shape: Shape, order: Sequence[Term]) -> Select[Any]:
+def _rows(resource: Resource, page: FromClause, shape: Shape, order: Sequence[Term]) -> Select[Any]:
     as_json, row = row_as_json(resource, shape.fields, page)
     cursor = [cast(shown(page.c[term.field.name]), Text) for term in order]
-    pair = array([as_json, cast(func.json_build_array(*cursor), Text)])
-    return select(pair).select_from(page.join(row, true())).order_by(*order_by(page, order))
+    told = array([as_json, cast(func.json_build_array(*cursor), Text), cast(_digest(page), Text)])
+    rows = select(told).select_from(page.join(row, true())).order_by(*order_by(page, order))
+    return rows.limit(literal_column(str(shape.limit)))
 
 
 def page_of(

@@ -77,8 +77,8 @@ def _key_condition(field: Field, request: Request) -> Condition | None:
         return None
 
 
-def _list(rows: Sequence[tuple[str, str]], following: str | None, total: int | None) -> str:
-    data, more, cursor = ",".join([row for row, _ in rows]), "false", "null"
+def _list(rows: Sequence[tuple[str, str, str]], following: str | None, total: int | None) -> str:
+    data, more, cursor = ",".join([row[0] for row in rows]), "false", "null"
     if following:
         more, cursor = "true", f'"{following}"'
     count = "" if total is None else f',"total_count":{total}'

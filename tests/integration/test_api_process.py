@@ -1,42 +1,20 @@
 """`prejoin api` as its user meets it: it serves, it stops, and it says in one line why it cannot start."""
 
 import json
-import os
-import re
 import signal
 import socket
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import httpx
 import pytest
 
+from tests.integration.serving import COMMAND, environment_of, serving
 from tests.world import World
-
-COMMAND = [sys.executable, "-m", "projector.cli", "api"]
 
 
 @pytest.fixture
 def environment(shop: World, read_database_url: str) -> dict[str, str]:
-    settings = {"READ_DATABASE_URL": read_database_url, "GROUP": shop.group, "API_PORT": "0"}
-    others = {name: value for name, value in os.environ.items() if not name.startswith("PREJOIN_")}
-    return others | {f"PREJOIN_{name}": value for name, value in settings.items()}
-
-
-@contextmanager
-def serving(environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The process and its address."""
-    with subprocess.Popen(COMMAND, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stderr is not None
-            said = process.stderr.readline()
-            address = re.search(r"http://127\.0\.0\.1:[0-9]+", said)
-            assert address, said
-            yield process, address[0]
-        finally:
-            process.kill()
+    return environment_of(shop, read_database_url)
 
 
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])

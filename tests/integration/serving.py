@@ -1,0 +1,32 @@
+"""`prejoin api` as a process of its own, on a free port."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.world import World
+
+COMMAND = [sys.executable, "-m", "projector.cli", "api"]
+
+
+def environment_of(shop: World, read_database_url: str) -> dict[str, str]:
+    settings = {"READ_DATABASE_URL": read_database_url, "GROUP": shop.group, "API_PORT": "0"}
+    others = {name: value for name, value in os.environ.items() if not name.startswith("PREJOIN_")}
+    return others | {f"PREJOIN_{name}": value for name, value in settings.items()}
+
+
+@contextmanager
+def serving(environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The process and its address."""
+    with subprocess.Popen(COMMAND, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            said = process.stderr.readline()
+            address = re.search(r"http://127\.0\.0\.1:[0-9]+", said)
+            assert address, said
+            yield process, address[0]
+        finally:
+            process.kill()
