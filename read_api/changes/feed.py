@@ -28,13 +28,13 @@ class Follower:
         self._blocks, self._there = deque[bytes](), asyncio.Event()
 
     def put(self, block: bytes) -> None:
-        """Let a block wait; too many end it."""
-        self.waiting += len(block)
-        if self.waiting > MOST_WAITING:
+        """Let a block wait, however large it is if nothing else does; more than may wait end it."""
+        if self.waiting and self.waiting + len(block) > MOST_WAITING:
             self.end()
-        else:
-            self._blocks.append(block)
-            self._there.set()
+            return
+        self.waiting += len(block)
+        self._blocks.append(block)
+        self._there.set()
 
     async def take(self) -> bytes | None:
         """All that waits; None where nothing came for a heartbeat's time."""

@@ -9,7 +9,7 @@ import psycopg
 from projector.store.connect import TCP, options
 
 SECONDS_AFTER_AN_ERROR = 1.0
-SECONDS_OF_QUIET = 60.0  # then the connection is used, so that a dead one is noticed
+SECONDS_IN_USE = 60.0  # then something is asked, so that a dead connection is noticed
 
 
 class Listener:
@@ -37,7 +37,7 @@ class Listener:
                     await connection.execute(f'LISTEN "prejoin_changes:{self._group}"')
                     self._heard()  # what was committed before
                     while True:
-                        async for _ in connection.notifies(timeout=SECONDS_OF_QUIET, stop_after=1):
+                        async for _ in connection.notifies(timeout=SECONDS_IN_USE):
                             self._heard()
                         await connection.execute("SELECT 1")
             except psycopg.Error:  # away, or a standby, which takes no LISTEN: readers look by themselves, too
