@@ -53,16 +53,16 @@ def serve(settings: "Settings") -> None:
     from read_api.app import create_app
 
     guarded = settings.tokens is not None or settings.api_open or settings.on_loopback
+    projections = load(settings.projections)
+    keys = check_database(settings, projections)
+    if not (guarded or keys):
+        raise SettingError(
+            f"PREJOIN_API_HOST is {settings.api_host}, which others can reach, and there is no key yet: make one "
+            "with `prejoin keys create`, set PREJOIN_JWT_ISSUER and so on, listen on 127.0.0.1, or set "
+            "PREJOIN_API_OPEN=true where something else guards it"
+        )
     listener = listen(settings.api_host, settings.api_port)
     with listener:
-        projections = load(settings.projections)
-        keys = check_database(settings, projections)
-        if not (guarded or keys):
-            raise SettingError(
-                f"PREJOIN_API_HOST is {settings.api_host}, which others can reach, and there is no key yet: make one "
-                "with `prejoin keys create`, set PREJOIN_JWT_ISSUER and so on, listen on 127.0.0.1, or set "
-                "PREJOIN_API_OPEN=true where something else guards it"
-            )
         app = create_app(
             settings, partial(_ends, settings.brokers, projections.topics) if settings.kafka_brokers else None
         )
