@@ -98,12 +98,13 @@ def _beside_pgbench(where: Place, group: str, url: str, key: str, seconds: float
         ),
         "one": (f"/v1/orders/{key}", Shape(tuple(c.shape for c in one), (), every, 1), one),
     }  # fmt: skip
+    empty = _blast(f"{url}/livez", seconds)["rate"]
     for name, (path, shape, conditions) in asked.items():
         say(f"reads: {name}")
         ours = _blast(url + path, seconds)
         sql = statement(resource, 1, shape)
         rate = _pgbench(where, group, sql.sql, sql.values(parameters(resource, conditions, ())), seconds)
-        details = {"p50": ours["p50"], "p99": ours["p99"], "connections": CONNECTIONS}
+        details = {"p50": ours["p50"], "p99": ours["p99"], "connections": CONNECTIONS, "livez": empty}
         yield Result(f"reads/{name}, pgbench", ours["rate"], rate, "requests/s", "ratio >= 0.35", details)
     path = asked["list"][0]
     with urllib.request.urlopen(url + path, timeout=30) as answer:

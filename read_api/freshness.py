@@ -28,7 +28,7 @@ _PREFERENCE = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.?)*(?:"|$))+', re.DOTALL)  # n
 
 
 class Freshness(NamedTuple):
-    """What an answer was read at: As-Of in RFC 3339 (None before the first), seconds since, positions, and generation."""
+    """What an answer was read at: As-Of in RFC 3339 (None before the first), seconds since, positions, generation."""
 
     as_of: str | None
     lag: Decimal | None

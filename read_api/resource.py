@@ -52,7 +52,9 @@ class Resource:
         self.name, self.relation, self.personal = relation.name, relation, frozenset(personal)
         self.hidden = self.personal if hides else frozenset[str]()
         self.path = f"/v1/{relation.path}"
-        self.fields = {c.name: Field(c.name, kind_of(c.type), bool(c.nullable)) for c in relation.columns}
+        names = [str(c.name) for c in relation.columns]  # no quoted_name, which is more than a text
+        columns = zip(names, relation.columns, strict=True)
+        self.fields = {name: Field(name, kind_of(c.type), bool(c.nullable)) for name, c in columns}
         self._types = plain_fields(relation.columns)
         self.inside = {f.name: f for column in relation.columns for f in _inside(column)}
 

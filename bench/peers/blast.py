@@ -1,7 +1,7 @@
 """A load generator: `python -m bench.peers.blast URL CONNECTIONS SECONDS`; prints requests, p50 and p99 as JSON.
 
 Each connection sends a request as soon as it has the answer to the one before. It reads no more of an answer than its
-status and length, so that it is not what is measured: some 30,000 requests a second against an empty server.
+status and length, so that it is not what is measured.
 """
 
 import asyncio

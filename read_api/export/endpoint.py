@@ -1,5 +1,6 @@
 """The route: few exports at once, each a download that ends with its connection."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 
@@ -8,7 +9,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Send
 
 from read_api.access.callers import seen
-from read_api.database import Database
+from read_api.database import TOO_LONG, Database
 from read_api.export.download import Download
 from read_api.export.formats import FORMATS
 from read_api.export.parameters import Asked, read_export
@@ -33,19 +34,27 @@ LIMITS = (
 class Exports:
     """The exports of one process."""
 
-    def __init__(self, database: Database, reader: Reader, most: int = EXPORTS) -> None:
-        self._database, self._reader, self._most, self._running = database, reader, most, 0
+    def __init__(self, database: Database, reader: Reader, most: int = EXPORTS, seconds: float = SECONDS) -> None:
+        self._database, self._reader, self._most, self._seconds = database, reader, most, seconds
+        self._running = 0
 
     async def send(self, resource: Resource, asked: Asked, wanted: Wanted, send: Send) -> None:
-        """Send one. Raises a 503 Problem before it has begun; what comes later breaks it off."""
+        """Send one. Raises a 503 Problem; once it has begun, that breaks it off."""
         with self._place():
-            if wanted.positions:
-                await self.freshness(resource, wanted)
-            async with AsyncExitStack() as stack:
-                freshness, chunks = await opened(stack, self._database, resource, asked)
-                content = FORMATS[asked.form].write(resource, asked.fields, chunks)
-                headers = _headers(resource, asked, freshness, wanted)
-                await StreamingResponse(content, headers=headers).stream_response(send)
+            try:  # by this clock, too: a session that waits for a client to read does not look at its own
+                async with asyncio.timeout(self._seconds):
+                    await self._send(resource, asked, wanted, send)
+            except TimeoutError:
+                raise unavailable(TOO_LONG, "timeout") from None
+
+    async def _send(self, resource: Resource, asked: Asked, wanted: Wanted, send: Send) -> None:
+        if wanted.positions:
+            await self.freshness(resource, wanted)
+        async with AsyncExitStack() as stack:
+            freshness, chunks = await opened(stack, self._database, resource, asked)
+            content = FORMATS[asked.form].write(resource, asked.fields, chunks)
+            headers = _headers(resource, asked, freshness, wanted)
+            await StreamingResponse(content, headers=headers).stream_response(send)
 
     async def freshness(self, resource: Resource, wanted: Wanted) -> Freshness:
         """What the view is at, once the wanted positions are applied. Raises a 503 Problem if they are not in time."""

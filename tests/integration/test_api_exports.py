@@ -4,6 +4,7 @@ import asyncio
 import csv
 import io
 import json
+import time
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -22,6 +23,7 @@ from read_api.problems import Problem
 from read_api.reading import Reader
 from read_api.resource import Resource
 from tests.api import applied, fill, pages
+from tests.integration.serving import environment_of, serving
 from tests.model.histories import random_stream
 from tests.world import World
 
@@ -187,7 +189,7 @@ def products(shop: World) -> Resource:
     shop.execute(f"TRUNCATE {shop.table('product_sales')}")
     shop.execute(
         f"INSERT INTO {shop.table('product_sales')} (product_id, name, discontinued, orders, units, revenue)"
-        " SELECT 'p' || lpad(n::text, 7, '0'), repeat('x', 200), false, 0, 0, '{}' FROM generate_series(1, 30000) AS n"
+        " SELECT 'p' || lpad(n::text, 7, '0'), repeat('x', 600), false, 0, 0, '{}' FROM generate_series(1, 30000) AS n"
     )
     return Resource(shop.projections.relation("product_sales"))
 
@@ -215,7 +217,7 @@ async def test_it_is_of_one_moment_and_generation_whatever_happens_meanwhile(
     try:
         rows = [json.loads(line) for line in b"".join(slow.parts).splitlines()]
         assert [row["product_id"] for row in rows] == [f"p{n:07}" for n in range(1, 30_001)]
-        assert {row["name"] for row in rows} == {"x" * 200}
+        assert {row["name"] for row in rows} == {"x" * 600}
     finally:
         shop.execute("UPDATE served SET generation = 1 WHERE relation = 'product_sales'")
         shop.execute("DROP TABLE product_sales__g9")
@@ -249,6 +251,21 @@ async def test_where_nobody_takes_it_any_more_its_statement_ends(
         await exports.send(products, asked_of(products), ALL, slow)  # its place and its connection are free
 
 
+def test_it_ends_in_postgres_when_its_connection_does(shop: World, products: Resource, read_database_url: str) -> None:
+    with serving(environment_of(shop, read_database_url)) as (process, address):
+        path = f"{address}{products.path}/export?format=ndjson"
+        with httpx.stream("GET", path, headers={"Accept-Encoding": "identity"}) as answer:
+            parts = answer.iter_raw()  # with it the connection would be gone
+            assert next(parts)
+            assert running_in(read_database_url) == 1
+        while running_in(read_database_url):
+            time.sleep(0.02)
+        assert httpx.get(path).text.count("\n") == 30_000
+        process.terminate()
+        assert process.stderr is not None
+        assert "Error" not in process.stderr.read(), "who goes is no error"
+
+
 async def test_more_exports_than_may_run_are_told_to_come_again(
     shop: World, products: Resource, read_database_url: str
 ) -> None:
@@ -267,14 +284,10 @@ async def test_more_exports_than_may_run_are_told_to_come_again(
 async def test_one_that_takes_longer_than_it_may_is_ended(
     shop: World, products: Resource, read_database_url: str
 ) -> None:
-    database = Database(read_database_url, shop.group, 1, "-c statement_timeout=0 -c transaction_timeout=300")
-    exports, slow = Exports(database, Reader(database, Waiters(database))), Slow()
+    database = Database(read_database_url, shop.group, 1, LIMITS)
+    exports, slow = Exports(database, Reader(database, Waiters(database)), seconds=0.5), Slow()
     async with database.running():
-        running = asyncio.create_task(exports.send(products, asked_of(products), ALL, slow))
-        await slow.begun.wait()
-        assert running_in(read_database_url) == 1
-        while running_in(read_database_url):  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.01)
-        slow.goes_on.set()
         with pytest.raises(Problem, match="more than it may"):
-            await running
+            await exports.send(products, asked_of(products), ALL, slow)
+        assert slow.begun.is_set()
+        assert running_in(read_database_url) == 0

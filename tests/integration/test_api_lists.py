@@ -134,21 +134,66 @@ async def test_pages_of_any_size_make_up_the_sorted_list(
 ) -> None:
     view, rows, filters, sort = asked
     fill(shop, view, rows)
-    parameters = {"sort": ",".join(sort)} if sort else {}
-    for name, operator, value in filters:
-        text = ",".join(escaped(v) for v in value) if isinstance(value, list) else escaped(value)
-        parameters[name if operator == "eq" else f"{name}[{operator}]"] = text
+    parameters = parameters_of(filters, sort)
     whole = [*sort, *(k for k in KEYS[view] if k not in [t.removeprefix("-") for t in sort])]
     expected = in_order([r for r in rows if all(passes(r, *f) for f in filters)], whole)
     dice = random.Random(seed)
-    path = f"/v1/{shop.projections.relation(view).path}"
-    found = await pages(client, path, (dice.choice([1, 2, 3, 7, 40]) for _ in itertools.count()), **parameters)
+    found = await pages(
+        client, path_of(shop, view), (dice.choice([1, 2, 3, 7, 40]) for _ in itertools.count()), **parameters
+    )
     shown = shop.view(view)
     keys = [tuple(row[k] for k in KEYS[view]) for page in found for row in page]
     assert [shown[key] for key in keys] == [row for page in found for row in page]
     assert keys == [
         tuple(k.isoformat() if isinstance(k, date) else k for k in (r[n] for n in KEYS[view])) for r in expected
     ]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=SLOW)
+@given(asked=lists(), seed=st.integers(0, 2**32))
+async def test_rows_that_stay_are_found_once_and_in_order_while_others_change(
+    shop: World, client: httpx.AsyncClient, asked: Asked, seed: int
+) -> None:
+    """Every other row stays; between the pages one of the rest goes, comes back, or is another."""
+    view, rows, filters, sort = asked
+    key, table, dice = KEYS[view], shop.table(view), random.Random(seed)
+    if len(key) > 1:
+        return
+    fill(shop, view, rows)
+    columns = sorted(COLUMNS[view])
+    cursor, seen = dict[str, str](), list[str]()
+    while True:
+        page = (
+            await client.get(
+                path_of(shop, view),
+                params={"limit": str(dice.choice([1, 2, 3])), **parameters_of(filters, sort), **cursor},
+            )
+        ).json()
+        seen += [row[key[0]] for row in page["data"]]
+        if not page["has_more"]:
+            break
+        cursor = {"cursor": page["next_cursor"]}
+        changing = dice.choice(rows[1::2])
+        shop.execute(f"DELETE FROM {table} WHERE {key[0]} = %s", changing[key[0]])
+        if dice.random() < 0.7:
+            values = [changing[key[0]], *(dice.choice(COLUMNS[view][name]) for name in columns)]
+            names = ", ".join([key[0], *columns])
+            shop.execute(f"INSERT INTO {table} ({names}) VALUES ({', '.join(['%s'] * len(values))})", *values)
+    whole = [*sort, *(k for k in key if k not in [t.removeprefix("-") for t in sort])]
+    expected = [r[key[0]] for r in in_order([r for r in rows[::2] if all(passes(r, *f) for f in filters)], whole)]
+    assert [k for k in seen if k in {r[key[0]] for r in rows[::2]}] == expected
+
+
+def path_of(shop: World, view: str) -> str:
+    return f"/v1/{shop.projections.relation(view).path}"
+
+
+def parameters_of(filters: list[tuple[str, str, Any]], sort: list[str]) -> dict[str, str]:
+    found = {"sort": ",".join(sort)} if sort else {}
+    for name, operator, value in filters:
+        text = ",".join(escaped(v) for v in value) if isinstance(value, list) else escaped(value)
+        found[name if operator == "eq" else f"{name}[{operator}]"] = text
+    return found
 
 
 async def test_every_view_is_listed_as_it_is(shop: World, client: httpx.AsyncClient) -> None:
