@@ -187,6 +187,7 @@ class Place:
 
     def environment(self, group: str, projections: str) -> dict[str, str]:
         own = {"PREJOIN_GROUP": group, "PREJOIN_PROJECTIONS": projections, "PREJOIN_METRICS_PORT": "0"}
+        own["PREJOIN_API_RATE"] = "0"
         return self.endpoints.environment() | own
 
     @contextmanager

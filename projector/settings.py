@@ -1,7 +1,9 @@
 """Prejoin's settings: environment variables `PREJOIN_…`, and a `.env` file in the working directory."""
 
+import ipaddress
 import re
-from typing import Annotated, Literal
+import socket
+from typing import Annotated, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from psycopg import ProgrammingError
@@ -12,6 +14,16 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from projector.errors import SettingError
 
 _PREFIX = re.compile("^(Value error, |Input |String )")  # pydantic's: behind it comes what should be
+
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
+
+
+class TokenSettings(NamedTuple):
+    """Whose tokens, for whom, and where the keys are that verify them: a file or a URL of a JSON Web Key Set."""
+
+    issuer: str
+    audience: str
+    jwks: str
 
 
 class Settings(BaseSettings):
@@ -29,6 +41,13 @@ class Settings(BaseSettings):
     api_host: str = "127.0.0.1"
     api_port: Annotated[int, Field(ge=0, le=65535)] = 8000
     api_open: bool = False
+    api_streams: Annotated[int, Field(ge=0, le=100_000)] = 5_000
+    api_rate: Annotated[int, Field(ge=0, le=100_000_000)] = 6_000
+    api_log: bool = False
+    cors_origins: str = ""
+    jwt_issuer: str = ""
+    jwt_audience: str = ""
+    jwt_jwks: str = ""
     metrics_host: str = "127.0.0.1"
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 9464
     unknown_events: Literal["deadletter", "ignore"] = "deadletter"
@@ -67,6 +86,46 @@ class Settings(BaseSettings):
                 raise ValueError("must look like http://host:port,… or https://user:password@host:port")
         return value
 
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: str) -> str:
+        for origin in value.split(",") if value else ():
+            if not _ORIGIN.fullmatch(origin.strip()):
+                raise ValueError("must be exact origins: https://shop.example.org,https://other.example.org:8443")
+        return value
+
+    @field_validator("jwt_jwks")
+    @classmethod
+    def _is_file_or_safe_url(cls, value: str) -> str:
+        address = urlsplit(value)
+        if address.scheme == "http" and address.hostname not in ("localhost", "127.0.0.1", "::1"):
+            raise ValueError("must be an https:// address or a file: whoever can change it on its way makes tokens")
+        return value
+
+    @property
+    def origins(self) -> list[str]:
+        """Whose pages browsers let read the API."""
+        return [origin.strip() for origin in self.cors_origins.split(",")] if self.cors_origins else []
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether the API listens to this machine alone."""
+        return is_loopback(self.api_host)
+
+    @property
+    def tokens(self) -> TokenSettings | None:
+        """Whose tokens the API takes; None: nobody's. Raises SettingError where a part of it is not set."""
+        names = ("jwt_issuer", "jwt_audience", "jwt_jwks")
+        given = {name: getattr(self, name) for name in names}
+        if not any(given.values()):
+            return None
+        for name, value in given.items():
+            if not value:
+                raise SettingError(
+                    f"PREJOIN_{name.upper()} is not set: tokens need it together with the other PREJOIN_JWT_…"
+                )
+        return TokenSettings(*given.values())
+
     @property
     def search_urls(self) -> list[str]:
         """Elasticsearch's addresses, with user and password; raises SettingError where none is set."""
@@ -101,6 +160,15 @@ class Settings(BaseSettings):
                 '`prejoin stack up --detach` and `eval "$(prejoin stack env)"`'
             )
         return str(text)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address leads to this machine alone; one that leads nowhere does."""
+    try:
+        addresses = [str(info[4][0]) for info in socket.getaddrinfo(host, None)]
+    except OSError:
+        return True
+    return all(ipaddress.ip_address(address.partition("%")[0]).is_loopback for address in addresses)
 
 
 def _is_postgres_url(text: str) -> bool:

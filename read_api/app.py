@@ -2,18 +2,24 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
+from projector.declare.personal import personal_columns
 from projector.declare.projections import load
 from projector.settings import Settings, read_settings
 from projector.store.definitions import relation_digests
+from read_api.access.gate import Access, Gate
+from read_api.access.rates import Rates
 from read_api.boundary import Boundary
+from read_api.changes.endpoint import CONNECTIONS, Streams, feeds_of
 from read_api.compression import Compression
 from read_api.database import SEARCHES, Database
 from read_api.docs import docs_page
@@ -31,7 +37,15 @@ from read_api.search.endpoint import Backends, search_handler
 from read_api.search.postgres import Postgres
 from read_api.views import list_handler, one_handler
 
-DOCS_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+DOCS_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+CORS: dict[str, Any] = {
+    "allow_methods": ["GET", "HEAD"],
+    "allow_headers": ["Authorization", "If-None-Match", "Last-Event-ID", "Prefer", "Prejoin-Min-Position"],
+    "expose_headers": [
+        "ETag", "Link", "Preference-Applied", "Prejoin-As-Of", "Prejoin-Lag", "Prejoin-Position",
+        "RateLimit", "RateLimit-Policy", "Retry-After",
+    ],
+}  # fmt: skip
 Handler = Callable[[Request], Awaitable[Response | Download]]
 
 
@@ -49,6 +63,18 @@ def create_app(settings: Settings | None = None, ends: AskEnds | None = None) ->
     downloads = Database(settings.reader_url, settings.group, EXPORTS, LIMITS)
     waiters = Waiters(database)
     reader = Reader(database, waiters)
+    personal, digests = personal_columns(projections), relation_digests(projections)
+    resources = [
+        Resource(
+            relation,
+            digests[relation.name],
+            (name for found in personal.get(relation.name, ()) for name in found.columns),
+        )
+        for relation in projections.served
+    ]
+    access = Access(database, settings)
+    follows = Database(settings.reader_url, settings.group, CONNECTIONS)
+    streams = Streams(resources, feeds_of(projections), follows, settings, access.still)
     elastic = Elastic(settings.search_urls) if settings.elasticsearch_url else None
     metrics = Metrics(database)
     backends = Backends(database, Postgres(Reader(searches, waiters)), elastic, settings.group, metrics.searched)
@@ -58,10 +84,12 @@ def create_app(settings: Settings | None = None, ends: AskEnds | None = None) ->
         async with AsyncExitStack() as running:
             await running.enter_async_context(database.running())
             await running.enter_async_context(searches.running())
+            await running.enter_async_context(follows.running())
             await running.enter_async_context(downloads.running())
             if elastic:
                 await running.enter_async_context(elastic.running())
             yield
+            await streams.close()
             await waiters.close()
 
     app = FastAPI(title="Prejoin", lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
@@ -71,8 +99,13 @@ def create_app(settings: Settings | None = None, ends: AskEnds | None = None) ->
     app.add_middleware(Boundary, metrics=metrics)
     digests = relation_digests(projections)
     resources = [Resource(relation, digests[relation.name]) for relation in projections.served]
+    app.add_middleware(Gate, access=access, rates=Rates(settings.api_rate))
+    if settings.origins:
+        app.add_middleware(CORSMiddleware, allow_origins=settings.origins, **CORS)
+    app.add_middleware(Boundary, metrics=metrics, log=settings.api_log)
+    app.state.streams = streams  # whoever serves the application stops them first: open streams would hold its end up
     _route_services(app, Health(database, projections, ends), metrics)
-    _route_views(app, resources, reader, backends, Exports(downloads, reader))
+    _route_views(app, resources, reader, backends, Exports(downloads, reader), streams)
     _route_documents(app, resources)
     return app
 
@@ -97,10 +130,13 @@ def _route_services(app: FastAPI, health: Health, metrics: Metrics) -> None:
     _get(app, "/metrics", metrics.show)
 
 
-def _route_views(app: FastAPI, resources: list[Resource], reader: Reader, backends: Backends, exports: Exports) -> None:
+def _route_views(
+    app: FastAPI, resources: list[Resource], reader: Reader, backends: Backends, exports: Exports, streams: Streams
+) -> None:
     for resource in resources:
         _get(app, resource.path, list_handler(resource, reader))
-        # before the route of one row: no row can have the key `search` or `export`
+        # before the route of one row: no row can have the key `search`, `export` or `changes`
+        _get(app, f"{resource.path}/changes", streams.handler(resource))
         if resource.search:
             _get(app, f"{resource.path}/search", search_handler(resource, backends))
         _get(app, f"{resource.path}/export", export_handler(resource, exports))

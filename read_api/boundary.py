@@ -5,12 +5,20 @@ import time
 import traceback
 from urllib.parse import unquote_to_bytes
 
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from read_api.access.log import tell
 from read_api.metrics import Metrics
 from read_api.problems import Problem
 
 MAX_URL = 32_768  # bytes of path and query: a cursor over several long columns fits
+# An answer is what it says it is, runs nothing, stands in no frame of another page, and no link tells where it was.
+SAFE = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+}
 FRAMES = 8  # of a traceback, the innermost: those before are the framework's
 _log = logging.getLogger("prejoin.api")
 
@@ -18,8 +26,8 @@ _log = logging.getLogger("prejoin.api")
 class Boundary:
     """ASGI middleware around the whole application."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
+    def __init__(self, app: ASGIApp, metrics: Metrics, log: bool = False) -> None:
+        self._app, self._metrics, self._log = app, metrics, log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on; `lifespan` as it is."""
@@ -37,7 +45,10 @@ class Boundary:
             if not answer.status:
                 await Problem(500, "a defect of the service; its log says more").response()(scope, receive, answer)
         finally:
-            self._metrics.observe(scope, answer.status, time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            self._metrics.observe(scope, answer.status, seconds)
+            if self._log:
+                tell(scope, answer.status, seconds)
 
 
 class _Answer:
@@ -49,6 +60,9 @@ class _Answer:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            headers = MutableHeaders(raw=message["headers"])
+            for name, value in SAFE.items():
+                headers.setdefault(name, value)
         elif self._head:
             message = {**message, "body": b""}
         await self._send(message)

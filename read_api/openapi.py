@@ -30,6 +30,17 @@ you just wrote, send `Prejoin-Min-Position` with `Prefer: wait=N`."""
 _WORDS = f"""Words that must all be there, at most {MAX_WORDS}; case and accents do not matter, the last may be the
 beginning of a longer one, one typo is forgiven in words of five letters or more. `"a phrase"` as it is, `-word` not at
 all. The best hits come first, unless `sort` says otherwise."""
+_CREDENTIAL: Described = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": """An API key, or a token of the identity provider with scopes such as `prejoin:orders` or
+`prejoin:all`. Without `prejoin:pii`, or a key's --pii, personal columns are null, neither filter nor sort, and words
+in them are not found.""",
+}
+_CHANGES = """Server-sent events. `upsert`: a row as it is now; `delete`: none has this key, or it does not pass the
+filters (perhaps it never did); `reset`: read the view anew, what was told before may be out of date."""
+_EXAMPLE = 'id: …\nevent: upsert\ndata: {"key": {"order_id": "o1"}, "row": {"order_id": "o1", "status": "paid"}}\n\n'
+_RESUME = "The last `id` that came, at most 24 hours old: go on behind it. Without it, from now on."
 _SEARCHED: Schema = {
     "type": "object",
     "required": ["data", "total", "facets", "has_more", "next_cursor", "backend", "degraded"],
@@ -89,6 +100,9 @@ _PROBLEM: Schema = {
     "required": ["type", "title", "status", "detail"],
 }
 _PROBLEMS = {
+    "Unauthorized": "There is no key or token, or it is not good, or not any more.",
+    "Forbidden": "The key or token lacks a scope; `WWW-Authenticate` names it.",
+    "TooMany": "More requests than a caller may send; `Retry-After` says when to try again.",
     "BadRequest": "A parameter or header is wrong; `errors` names each.",
     "NotFound": "There is no such row.",
     "Unavailable": "The database does not answer, or not within its time, or the positions asked for are not applied"
@@ -155,6 +169,7 @@ def document(resources: Iterable[Resource]) -> Described:
     paths = {"/v1/status": {"get": _operation("status", "How the service is", "service", status)}}
     for resource in resources:
         paths[resource.path] = {"get": _list(resource)}
+        paths[f"{resource.path}/changes"] = {"get": _changes(resource)}
         paths[resource.one_path] = {"get": _one(resource)}
         paths[f"{resource.path}/export"] = {"get": _export(resource)}
         if resource.search:
@@ -162,7 +177,9 @@ def document(resources: Iterable[Resource]) -> Described:
     for parent, child, path in nested(resources):
         paths[path] = {"get": _list(child, parent)}
     for path, summary in (("/livez", "Whether the process is up"), ("/readyz", "Whether it can answer")):
-        paths[path] = {"get": _operation(path[1:], summary, "service", _content({"type": "object"}))}
+        probe = _operation(path[1:], summary, "service", _content({"type": "object"}))
+        answers = {status: its for status, its in probe["responses"].items() if status in ("200", "503")}
+        paths[path] = {"get": probe | {"responses": answers, "security": []}}
     return {
         "openapi": "3.1.0",
         "info": {"title": "Prejoin", "version": "1", "description": _ABOUT},
@@ -174,7 +191,9 @@ def document(resources: Iterable[Resource]) -> Described:
             },
             "responses": {name: _problem(text) for name, text in _PROBLEMS.items()} | {"NotModified": _NOT_MODIFIED},
             "parameters": _headers(),
+            "securitySchemes": {"credential": _CREDENTIAL},
         },
+        "security": [{"credential": []}, {}],  # none is asked for on loopback, until there is a first key
     }
 
 
@@ -214,6 +233,16 @@ def _export(resource: Resource) -> Described:
     form = _query("format", _FORMAT, {"enum": list(FORMATS)}, required=True)
     options = [p for p in _paging(resource) if p["name"] in ("sort", "fields")]
     return described | {"parameters": [form, *options, *_all_filters(resource), *_refer(*_WAITING)]}
+
+
+def _changes(resource: Resource) -> Described:
+    described = _operation(
+        f"follow_{resource.name}", f"Changes of {resource.name}, as they come", resource.name, _content({}, fresh=True)
+    )
+    data = {"description": _CHANGES, "examples": [_EXAMPLE]}
+    described["responses"]["200"]["content"] = {"text/event-stream": {"schema": {"type": "string", **data}}}
+    last = {"name": "Last-Event-ID", "in": "header", "schema": {"type": "string"}, "description": _RESUME}
+    return described | {"parameters": [last, *_all_filters(resource), *_refer(*_WAITING)]}
 
 
 def _search(resource: Resource) -> Described:
@@ -272,6 +301,7 @@ def _operation(
     name: str, summary: str, tag: str, ok: Described, missing: bool = False, tagged: bool = False
 ) -> Described:
     others = {"400": "BadRequest", "503": "Unavailable"}
+    others |= {"401": "Unauthorized", "403": "Forbidden", "429": "TooMany"}
     others |= {"404": "NotFound"} if missing else {}
     others |= {"304": "NotModified"} if tagged else {}
     answers = {status: {"$ref": f"#/components/responses/{name}"} for status, name in others.items()}

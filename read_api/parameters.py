@@ -19,6 +19,7 @@ DEFAULT_LIMIT, MAX_LIMIT = 25, 200
 MAX_VALUES = 200
 OPTIONS = ("sort", "limit", "fields", "cursor")
 COUNTS = ("exact", "estimated")
+PERSONAL = "is personal: without the scope pii it neither filters, sorts nor counts"
 RANGES = ("gt", "gte", "lt", "lte")
 _SHOWN = 100  # characters of a name that an answer repeats
 _NAME = re.compile(r"(?P<field>[^\[\]]+)(\[(?P<operator>[a-z]+)\])?")
@@ -135,6 +136,8 @@ class Reading:
         if match is None or field is None:
             raise ValueError(f"is not a parameter of {self.path}{near(name, [*known, *self.options])}")
         operator = match["operator"] or "eq"
+        if self.resource.hides(field.name):
+            raise ValueError(PERSONAL)
         if not field.plain:
             raise ValueError("is an object: it neither filters nor sorts")
         if operator not in operators(field):
@@ -156,6 +159,8 @@ class Reading:
         for name in dict.fromkeys(names):
             if not (field := self.resource.fields.get(name)):
                 self.wrong("sort", f"{shown(name)!r} is not a column{near(name, self.resource.fields)}")
+            elif self.resource.hides(name):
+                self.wrong("sort", f"{name} {PERSONAL}")
             elif not field.plain:
                 self.wrong("sort", f"{name} is an object: it neither filters nor sorts")
             elif names.count(name) > 1:

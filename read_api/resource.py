@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import Column
+from sqlalchemy import Column, FromClause, cast, null, select
 from sqlalchemy.types import TypeEngine
 
 from projector.declare.search import Search, plain_fields
 from projector.declare.types import ListOf
 from projector.declare.view import Relation, View
+from projector.store.names import generation_table
 from read_api.kinds import Kind, kind_of
 
 NULL_KEY = "~"
@@ -47,15 +48,39 @@ class Term:
 class Resource:
     """One served view; all that the API does with it follows from its declaration."""
 
-    def __init__(self, relation: Relation, definition: str = "") -> None:
-        self.name, self.relation = relation.name, relation
+    def __init__(
+        self, relation: Relation, definition: str = "", personal: Iterable[str] = (), hides: bool = False
+    ) -> None:
         self.definition = definition  # its digest, by which generations that were built from it are told
+        self.name, self.relation, self.personal = relation.name, relation, frozenset(personal)
+        self.hidden = self.personal if hides else frozenset[str]()
         self.path = f"/v1/{relation.path}"
         names = [str(c.name) for c in relation.columns]  # no quoted_name, which is more than a text
         columns = zip(names, relation.columns, strict=True)
         self.fields = {name: Field(name, kind_of(c.type), bool(c.nullable)) for name, c in columns}
         self._types = plain_fields(relation.columns)
         self.inside = {f.name: f for column in relation.columns for f in _inside(column)}
+
+    @cached_property
+    def masked(self) -> "Resource":
+        """The view for those who may not see personal columns: null in each row, and of no use to find rows by."""
+        return Resource(self.relation, self.definition, self.personal, hides=True) if self.personal else self
+
+    def hides(self, name: str) -> bool:
+        """Whether a column, or a field inside one, may not be seen."""
+        return name.partition(".")[0] in self.hidden
+
+    def source(self, generation: int) -> FromClause:
+        """The rows of one generation, from which every answer is made, whatever its form.
+
+        What is hidden is null in here: so no filter, order, word, count or tag of an answer can tell it.
+        """
+        table = generation_table(self.relation, generation)
+        if not self.hidden:
+            return table
+        columns = [table.c[column.name] for column in self.relation.columns]
+        shown = [cast(null(), c.type).label(c.name) if c.name in self.hidden else c for c in columns]
+        return select(*shown).subquery("masked")
 
     @cached_property
     def key(self) -> tuple[Field, ...]:
@@ -74,7 +99,8 @@ class Resource:
     @property
     def filters(self) -> dict[str, Field]:
         """What filters: plain columns, and plain fields inside lists."""
-        return {name: f for name, f in {**self.fields, **self.inside}.items() if f.plain}
+        found = {**self.fields, **self.inside}.items()
+        return {name: f for name, f in found if f.plain and not self.hides(name)}
 
     @cached_property
     def indexed(self) -> frozenset[str]:

@@ -15,7 +15,6 @@ from sqlalchemy import (
     FromClause,
     Select,
     Subquery,
-    Table,
     Text,
     and_,
     any_,
@@ -37,7 +36,6 @@ from sqlalchemy.dialects.postgresql.psycopg import dialect
 from sqlalchemy.sql.expression import ColumnElement
 from sqlalchemy.types import NullType, TypeEngine
 
-from projector.store.names import generation_table
 from projector.store.shown import APPLIED, json_row, shown, utc_text
 from read_api.kinds import kind_of
 from read_api.resource import Field, Resource, Term
@@ -117,7 +115,7 @@ def tag_of(generation: int, digest: int, total: int | None) -> str:
 @lru_cache(maxsize=256)
 def estimate(resource: Resource, generation: int, conditions: tuple[tuple[str, str, bool], ...]) -> Statement:
     """Answers the plan of reading the rows that pass, as JSON: it says how many Postgres expects."""
-    table = generation_table(resource.relation, generation)
+    table = resource.source(generation)
     passing: Any = select(literal_column("1")).select_from(table).where(true(), *where(resource, table, conditions))
     rows = passing.compile(dialect=DIALECT)
     return Statement(f"EXPLAIN (FORMAT JSON) {rows}", tuple(rows.positiontup or ()))
@@ -139,12 +137,14 @@ def row_as_json(resource: Resource, names: Sequence[str], source: FromClause) ->
 
 
 def selected(_resource: Resource, names: Sequence[str], source: FromClause) -> list[ColumnElement[Any]]:
-    """The columns of a view as they are given out: the one place, whatever the answer's form."""
+    """The columns of a view as they are given out, whatever the answer's form. What a caller may not see is null in
+    `Resource.source` already.
+    """
     return [source.c[name] for name in names]
 
 
 def _in_full(resource: Resource, generation: int, shape: Shape) -> Select[Any]:
-    table = generation_table(resource.relation, generation)
+    table = resource.source(generation)
     order = resource.order(shape.sort)
     rows = _rows(resource, page_of(resource, table, shape, order), shape, order)
     return select(_total(resource, table, shape).label("total"), func.array(rows.scalar_subquery()).label("rows"))
@@ -152,7 +152,7 @@ def _in_full(resource: Resource, generation: int, shape: Shape) -> Select[Any]:
 
 def _unless_known(resource: Resource, generation: int, shape: Shape) -> Select[Any]:
     """The rows are made into JSON only where they are wanted: a subquery that CASE passes by is not run."""
-    table = generation_table(resource.relation, generation)
+    table = resource.source(generation)
     order = resource.order(shape.sort)
     parts = page_of(resource, table, shape, order)
     page = select(parts).order_by(*order_by(parts, order)).limit(literal_column(str(shape.limit))).cte("page")
@@ -166,7 +166,7 @@ def _unless_known(resource: Resource, generation: int, shape: Shape) -> Select[A
     return select(seen.c.total, seen.c.digest, seen.c.found, rows.label("rows"))
 
 
-def _total(resource: Resource, table: Table, shape: Shape) -> ColumnElement[Any]:
+def _total(resource: Resource, table: FromClause, shape: Shape) -> ColumnElement[Any]:
     if shape.count == "exact":
         passing: Any = where(resource, table, shape.conditions)
         return select(func.count()).select_from(table).where(true(), *passing).scalar_subquery()
@@ -189,7 +189,7 @@ def _rows(resource: Resource, page: FromClause, shape: Shape, order: Sequence[Te
 
 
 def page_of(
-    resource: Resource, table: Table, shape: Shape, order: Sequence[Term], also: Sequence[ColumnElement[bool]] = ()
+    resource: Resource, table: FromClause, shape: Shape, order: Sequence[Term], also: Sequence[ColumnElement[bool]] = ()
 ) -> Subquery:
     """The page's columns, raw: each part of it limited and in order, so that an index answers it.
 
@@ -207,7 +207,9 @@ def page_of(
     return (union_all(*parts) if len(parts) > 1 else parts[0]).subquery("page")
 
 
-def where(resource: Resource, table: Table, conditions: Sequence[tuple[str, str, bool]]) -> list[ColumnElement[bool]]:
+def where(
+    resource: Resource, table: FromClause, conditions: Sequence[tuple[str, str, bool]]
+) -> list[ColumnElement[bool]]:
     """What the filters of a Shape ask of the view's table."""
     return [condition(resource.filters[c[0]], table, n, *c[1:]) for n, c in enumerate(conditions)]
 
@@ -218,7 +220,7 @@ def order_by(source: FromClause, order: Sequence[Term]) -> list[ColumnElement[An
     return [column.desc() if descending else column.asc() for column, descending in columns]
 
 
-def behind(table: Table, order: Sequence[Term], after: Sequence[bool]) -> list[ColumnElement[bool]]:
+def behind(table: FromClause, order: Sequence[Term], after: Sequence[bool]) -> list[ColumnElement[bool]]:
     """What comes behind a cursor's row, as disjoint conditions that are each one range of an index.
 
     A row is behind it that has equal values in some first columns of the order and a later one in the next; of nulls
@@ -241,7 +243,7 @@ def behind(table: Table, order: Sequence[Term], after: Sequence[bool]) -> list[C
     return parts or [false()]
 
 
-def condition(field: Field, table: Table, n: int, operator: str, flag: bool) -> ColumnElement[bool]:
+def condition(field: Field, table: FromClause, n: int, operator: str, flag: bool) -> ColumnElement[bool]:
     """The n-th condition of a Shape over the view's table."""
     if field.inside:
         return _any_inside(field, table, n, flag)
@@ -260,7 +262,7 @@ def condition(field: Field, table: Table, n: int, operator: str, flag: bool) -> 
     return condition
 
 
-def _any_inside(field: Field, table: Table, n: int, several: bool) -> ColumnElement[bool]:
+def _any_inside(field: Field, table: FromClause, n: int, several: bool) -> ColumnElement[bool]:
     """Whether any object of a list has the value, or one of several."""
     column, _, name = field.name.partition(".")
     items = func.jsonb_array_elements(table.c[column]).table_valued("value").alias(f"items{n}")

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from read_api import cursors
+from read_api.access.callers import seen
 from read_api.conditional import answer, known_tags
 from read_api.freshness import Wanted, read_wanted
 from read_api.parameters import read_list, read_pairs, refuse_any
@@ -27,9 +28,10 @@ def list_handler(resource: Resource, reader: Reader, parent: Resource | None = N
         under = _key_condition(parent.key[0], request) if parent else None
         if parent and under is None:
             raise _not_found(parent, {})
-        query, wanted = read_list(resource, request, under), read_wanted(request)
+        shown = seen(resource, request)
+        query, wanted = read_list(shown, request, under), read_wanted(request)
         known = known_tags(request)
-        page = await reader.page(resource, wanted, query.shape, query.conditions, query.after, known)
+        page = await reader.page(shown, wanted, query.shape, query.conditions, query.after, known)
         headers = _headers(page, wanted)
         if page.rows is None:
             return answer(None, page.tag, headers)
@@ -46,13 +48,14 @@ def one_handler(resource: Resource, reader: Reader) -> Handler:
     """`GET /v1/orders/{order_id}`."""
 
     async def one_row(request: Request) -> Response:
+        shown = seen(resource, request)
         refuse_any(request)
         wanted = read_wanted(request)
         conditions = [c for field in resource.key if (c := _key_condition(field, request))]
         if len(conditions) < len(resource.key):
             raise _not_found(resource, {})
         shape = Shape(tuple(c.shape for c in conditions), (), tuple(resource.fields), limit=1)
-        page = await reader.page(resource, wanted, shape, conditions, (), known_tags(request))
+        page = await reader.page(shown, wanted, shape, conditions, (), known_tags(request))
         headers = _headers(page, wanted)
         if not page.found:
             raise _not_found(resource, headers)

@@ -35,6 +35,8 @@ SELECT %(relation)s, %(generation)s, %(parts)s, array_agg(key) FROM (
   ) AS news
 ) AS numbered GROUP BY block
 """
+# The NOTIFY wakes the API's readers of the feed at the commit; `current_schema()` is the group's.
+_NEXT_REVISION = "SELECT nextval('revisions'), pg_notify('prejoin_changes:' || current_schema(), '')"
 _FEED = "INSERT INTO changes (revision, relation, upserted, deleted) VALUES (%s, %s, %s, %s)"
 _TAKE = """
 DELETE FROM pending WHERE id = (SELECT min(id) FROM pending WHERE relation = %s AND generation = %s)
@@ -178,5 +180,5 @@ def _keys(cursor: psycopg.Cursor[Any], route: Route, values: list[Any]) -> list[
 def _feed(cursor: psycopg.Cursor[Any], changes: Iterable[Change]) -> None:
     told = [c for c in changes if c.relation.path is not None and (c.upserted or c.deleted)]
     if told:
-        (revision,) = cursor.execute("SELECT nextval('revisions')").fetchone() or (0,)
+        revision, _ = cursor.execute(_NEXT_REVISION).fetchone() or (0, "")
         cursor.executemany(_FEED, [(revision, c.relation.name, c.upserted, c.deleted) for c in told])

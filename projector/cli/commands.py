@@ -24,6 +24,7 @@ MODULES = [
     "projector.cli.erase",
     "projector.cli.pause",
     "projector.cli.serve",
+    "projector.cli.keys",
 ]
 
 app = typer.Typer(

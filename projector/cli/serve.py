@@ -1,7 +1,6 @@
 """`prejoin api`: the read API, as a process of its own."""
 
 import errno
-import ipaddress
 import signal
 import socket
 from functools import partial
@@ -50,21 +49,36 @@ def serve(settings: "Settings") -> None:
     import uvicorn
 
     from projector.declare.projections import load
+    from read_api.access.log import to_stderr
     from read_api.app import create_app
 
-    if not settings.api_open and not _is_loopback(settings.api_host):
+    guarded = settings.tokens is not None or settings.api_open or settings.on_loopback
+    projections = load(settings.projections)
+    keys = check_database(settings, projections)
+    if not (guarded or keys):
         raise SettingError(
-            f"PREJOIN_API_HOST is {settings.api_host}, which others can reach, and the API asks nobody who they are: "
-            "listen on 127.0.0.1, or set PREJOIN_API_OPEN=true where something else guards it"
+            f"PREJOIN_API_HOST is {settings.api_host}, which others can reach, and there is no key yet: make one "
+            "with `prejoin keys create`, set PREJOIN_JWT_ISSUER and so on, listen on 127.0.0.1, or set "
+            "PREJOIN_API_OPEN=true where something else guards it"
         )
     listener = listen(settings.api_host, settings.api_port)
     with listener:
-        projections = load(settings.projections)
-        check_database(settings, projections)
+        app = create_app(
+            settings, partial(_ends, settings.brokers, projections.topics) if settings.kafka_brokers else None
+        )
+
+        class Server(uvicorn.Server):
+            """Ends what follows changes first: those answers have no end of their own."""
+
+            async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+                app.state.streams.stop()
+                await super().shutdown(sockets)
+
+        _allow_files()
+        if settings.api_log:
+            to_stderr()
         config = uvicorn.Config(
-            create_app(
-                settings, partial(_ends, settings.brokers, projections.topics) if settings.kafka_brokers else None
-            ),
+            app,
             access_log=False,  # it would hold the values of filters
             log_config=None,
             server_header=False,
@@ -74,7 +88,15 @@ def serve(settings: "Settings") -> None:
         note(f"serving on {_url(listener)} (documentation at {_url(listener)}/docs); press Ctrl-C to stop")
         # uvicorn stops at it by itself, and raises it once more when all is closed
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        uvicorn.Server(config).run(sockets=[listener])
+        Server(config).run(sockets=[listener])
+
+
+def _allow_files() -> None:
+    """Let the process have as many connections open as the system lets it: often the first limit is 1,024."""
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _ends(brokers: list[str], topics: list[str]) -> "Ends | None":
@@ -113,20 +135,21 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def check_database(settings: "Settings", projections: "Projections") -> None:
-    """Raise a PrejoinError, in one line, unless the reading role can answer from a migrated database."""
+def check_database(settings: "Settings", projections: "Projections") -> bool:
+    """Whether there is an API key. Raises a PrejoinError unless the reading role can answer."""
     import psycopg
 
     from projector.store.connect import options, unreachable
     from projector.store.definitions import relation_digests
     from read_api.health import READABLE
 
-    url, digests = settings.reader_url, list(relation_digests(projections).values())
+    keys, url, digests = False, settings.reader_url, list(relation_digests(projections).values())
     try:
         with psycopg.connect(
             url, options=options(settings.group), connect_timeout=5, cursor_factory=psycopg.RawCursor
         ) as connection:
             (there,) = connection.execute(READABLE, [digests]).fetchone() or ([],)
+            (keys,) = connection.execute("SELECT EXISTS (SELECT FROM api_keys)").fetchone() or (False,)
             (writes,) = connection.execute("SELECT has_table_privilege('positions', 'INSERT')").fetchone() or (False,)
     except psycopg.OperationalError as error:
         raise unreachable("PREJOIN_READ_DATABASE_URL", url, error) from None
@@ -141,14 +164,7 @@ def check_database(settings: "Settings", projections: "Projections") -> None:
             "PREJOIN_READ_DATABASE_URL names a role that can write: give the API one of its own, which "
             "`prejoin migrate` makes from that address"
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        addresses = [str(info[4][0]) for info in socket.getaddrinfo(host, None)]
-    except OSError:
-        return True  # no address at all: `listen` says so
-    return all(ipaddress.ip_address(address.partition("%")[0]).is_loopback for address in addresses)
+    return bool(keys)
 
 
 def _url(listener: socket.socket) -> str:

@@ -191,6 +191,7 @@ changes = Table(
     Column("relation", Text, nullable=False, primary_key=True),
     Column("upserted", ARRAY(Text), nullable=False),
     Column("deleted", ARRAY(Text), nullable=False),
+    Index("ix_changes_revision", "relation", "revision"),
     comment="The change feed: the keys that one batch changed in one view. Append-only, a partition a day.",
     postgresql_partition_by="RANGE (at)",
 )
@@ -243,6 +244,19 @@ journal_records = Table(
     Index("ix_journal_records_aggregate", "entity", "aggregate", "n"),
     comment="What was applied to a journalled aggregate since; replay folds base, mended event and these anew.",
 )
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Text, primary_key=True, comment="what its text begins with, and what logs tell"),
+    Column("name", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False, comment="SHA-256 of the whole key"),
+    Column("views", ARRAY(Text), comment="that it may read; null: all"),
+    Column("pii", Boolean, nullable=False, comment="whether it may read personal columns"),
+    Column("created_at", _at, nullable=False, server_default=func.now()),
+    Column("expires_at", _at),
+    Column("revoked_at", _at),
+    comment="Who may read; never emptied: the API is open only until the first key exists.",
+)
 
 erasures = Table(
     "erasures",
@@ -280,6 +294,8 @@ READABLE = (
     "search_generations",
     "rebuilds",
     "copies",
+    "changes",
+    "api_keys",
     *STATUS_VIEWS,
     *SEARCH_VIEWS,
     *DRIFT_VIEWS,

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Send
 
+from read_api.access.callers import seen
 from read_api.database import TOO_LONG, Database
 from read_api.export.download import Download
 from read_api.export.formats import FORMATS
@@ -77,12 +78,13 @@ def export_handler(resource: Resource, exports: Exports) -> Handler:
     """`GET /v1/orders/export`."""
 
     async def export_rows(request: Request) -> Response | Download:
-        asked, wanted = read_export(resource, request), read_wanted(request)
+        shown = seen(resource, request)
+        asked, wanted = read_export(shown, request), read_wanted(request)
         if request.method == "HEAD":
-            return Response(headers=_headers(resource, asked, await exports.freshness(resource, wanted), wanted))
+            return Response(headers=_headers(shown, asked, await exports.freshness(shown, wanted), wanted))
 
         async def make(send: Send) -> None:
-            await exports.send(resource, asked, wanted, send)
+            await exports.send(shown, asked, wanted, send)
 
         return Download(make)
 

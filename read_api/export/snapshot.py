@@ -8,7 +8,6 @@ from typing import Any
 from psycopg import AsyncConnection, errors
 from sqlalchemy import select, true
 
-from projector.store.names import generation_table
 from read_api.database import Database, Row
 from read_api.export.formats import FORMATS
 from read_api.export.parameters import Asked
@@ -88,7 +87,7 @@ def _statement(
     sort: tuple[tuple[str, bool], ...],
     fields: Sequence[str],
 ) -> Statement:
-    table = generation_table(resource.relation, generation)
+    table = resource.source(generation)
     order = resource.order(sort)
     names = dict.fromkeys([*fields, *(term.field.name for term in order)])
     passing = where(resource, table, conditions)

@@ -42,7 +42,8 @@ def search_body(search: Search, size: int) -> Body:
 def _query(search: Search) -> Body:
     declared = search.resource.search
     assert declared is not None
-    query, counts = search.query, points(declared)
+    query = search.query
+    counts = {field: count for field, count in points(declared).items() if not search.resource.hides(field)}
     asked: Body = {
         "must": [_phrase(w, counts) if isinstance(w, Phrase) else _word(w, counts) for w in query.wanted],
         "filter": [f for c in search.conditions for f in _condition(search.resource, c)],

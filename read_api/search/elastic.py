@@ -145,7 +145,7 @@ def _checked(answer: Mapping[str, Any], index: str) -> Mapping[str, Any]:
 
 
 def _hit(search: Search, hit: Mapping[str, Any]) -> Hit:
-    row = hit["_source"]["row"]
+    row = hit["_source"]["row"] | dict.fromkeys(search.resource.hidden)
     score = int(hit["_score"] or 0)
     scores = [str(score)] if search.by_relevance else []
     values = [row[term.field.name] for term in search.order]

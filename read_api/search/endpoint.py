@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from projector.declare.view import View
 from projector.search.document import Document
+from read_api.access.callers import seen
 from read_api.database import Database
 from read_api.freshness import Wanted, read_wanted, too_early
 from read_api.resource import Resource
@@ -43,7 +44,7 @@ def search_handler(resource: Resource, backends: Backends) -> Handler:
     document = Document(resource.relation, backends.group)
 
     async def search_rows(request: Request) -> Response:
-        search, wanted = read_search(resource, request), read_wanted(request)
+        search, wanted = read_search(seen(resource, request), request), read_wanted(request)
         found, backend = None, "postgres"
         if backends.elastic:
             found = await _from_index(search, wanted, document, backends, backends.elastic)

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.requests import Request
 
 from read_api import cursors
-from read_api.parameters import DEFAULT_LIMIT, OPTIONS, Reading, near, shown
+from read_api.parameters import DEFAULT_LIMIT, OPTIONS, PERSONAL, Reading, near, shown
 from read_api.problems import ParameterError, bad_request
 from read_api.resource import Resource, Term
 from read_api.search.words import Query, QueryError, read_query
@@ -75,6 +75,8 @@ def _facets(reading: Reading, text: str) -> tuple[str, ...]:
         if name not in declared:
             there = f"there are {', '.join(declared)}" if declared else "there is none"
             reading.wrong("facets", f"{shown(name)!r} is not a facet here{near(name, declared) or f': {there}'}")
+        elif reading.resource.hides(name):
+            reading.wrong("facets", f"{name} {PERSONAL}")
     return asked
 
 

@@ -18,7 +18,6 @@ from sqlalchemy import (
     ColumnElement,
     FromClause,
     Select,
-    Table,
     Text,
     and_,
     any_,
@@ -36,7 +35,6 @@ from sqlalchemy.dialects.postgresql import JSONB, TSQUERY, TSVECTOR, array
 from sqlalchemy.types import NullType
 
 from projector.declare.view import View
-from projector.store.names import generation_table
 from projector.store.search_text import GRADES, LEXEME, grades, vector
 from projector.store.shown import shown
 from read_api.freshness import Wanted
@@ -161,7 +159,7 @@ def _any_way(wanted: Word | Phrase) -> str:
 @lru_cache(maxsize=512)
 def _statement(resource: Resource, generation: int, shaped: Shaped) -> Statement:
     """Answers one row: the four of FRESHNESS; an array of [row, order values, score]; the total; facets as JSON."""
-    table = generation_table(resource.relation, generation)
+    table = resource.source(generation)
     passing = where(resource, table, shaped.page.conditions)
     words = [_words(resource).op("@@")(_query("q"))] if shaped.words else []
     every: Select[Any] = select(literal_column("1")).select_from(table).where(true(), *passing, *words)
@@ -185,7 +183,9 @@ def _query(name: str) -> ColumnElement[Any]:
     return cast(bindparam(name, type_=NullType()), TSQUERY)  # of no other type first: it would be read for each row
 
 
-def _hits(resource: Resource, table: Table, shaped: Shaped, conditions: Sequence[ColumnElement[bool]]) -> Select[Any]:
+def _hits(
+    resource: Resource, table: FromClause, shaped: Shaped, conditions: Sequence[ColumnElement[bool]]
+) -> Select[Any]:
     order = resource.order(shaped.page.sort)
     source: FromClause = table
     if not shaped.by_relevance:
@@ -247,7 +247,7 @@ def _behind(resource: Resource, scored: Any, shaped: Shaped) -> ColumnElement[bo
 
 
 def _facets(
-    resource: Resource, table: Table, names: Sequence[str], conditions: Sequence[ColumnElement[bool]]
+    resource: Resource, table: FromClause, names: Sequence[str], conditions: Sequence[ColumnElement[bool]]
 ) -> ColumnElement[Any]:
     """Field → its values with how many rows have each, the most frequent first; of the rows read once."""
     if not names:

@@ -13,7 +13,7 @@ COMMAND = [sys.executable, "-m", "projector.cli", "api"]
 
 
 def environment_of(shop: World, read_database_url: str) -> dict[str, str]:
-    settings = {"READ_DATABASE_URL": read_database_url, "GROUP": shop.group, "API_PORT": "0"}
+    settings = {"READ_DATABASE_URL": read_database_url, "GROUP": shop.group, "API_PORT": "0", "API_RATE": "0"}
     others = {name: value for name, value in os.environ.items() if not name.startswith("PREJOIN_")}
     return others | {f"PREJOIN_{name}": value for name, value in settings.items()}
 

@@ -21,6 +21,8 @@ CONFIG = """
 [checks]
 not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", 503]
 positive_data_acceptance.expected-statuses = ["2xx", "3xx", 404, 503]
+# it is open here; with keys: test_api_access.py
+ignored_auth.enabled = false
 """
 
 
@@ -36,7 +38,8 @@ def address(shop: World, read_database_url: str) -> Iterator[str]:
 
 def what_a_schema_can_tell(document: dict[str, Any]) -> dict[str, Any]:
     """The document without what is right or wrong by more than its form: cursors, how many words there are,
-    a column that is sorted by twice."""
+    a column that is sorted by twice; and without answers that do not end."""
+    document["paths"] = {path: its for path, its in document["paths"].items() if not path.endswith("/changes")}
     for path in document["paths"].values():
         taken = [p for p in path["get"].get("parameters", []) if p.get("name") != "cursor"]
         for parameter in taken:

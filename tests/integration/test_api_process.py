@@ -33,6 +33,18 @@ def test_it_serves_until_a_signal_and_then_stops_cleanly(
         assert "Traceback" not in process.stderr.read()
 
 
+def test_open_streams_end_with_it(environment: dict[str, str]) -> None:
+    with serving(environment) as (process, address):
+        with httpx.stream("GET", f"{address}/v1/orders/changes") as answer:
+            lines = answer.iter_lines()
+            assert next(lines).startswith("retry")
+            process.send_signal(signal.SIGTERM)
+            assert all(not line or line.startswith((":", "id")) for line in lines)
+        assert process.wait(15) == 0
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
+
+
 def publish(environment: dict[str, str], customer: str) -> None:
     """One event through `prejoin publish`."""
     event = {"specversion": "1.0", "id": customer, "source": "tests", "type": "customers.CustomerRegistered"}

@@ -1,0 +1,1 @@
+"""`GET /v1/<path>/changes`: what changes in a view, as server-sent events."""
