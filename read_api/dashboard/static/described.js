@@ -1,0 +1,33 @@
+// What can be searched, by the API's own description: another view is searched here as soon as it is declared.
+import { get } from "./api.js";
+import { title } from "./format.js";
+import { useEffect, useState } from "./view.js";
+
+let asked = null;
+
+/** The searchable views: [{name, path, title, facets, columns, key}]; null until the description has come. */
+export function useSearchable() {
+  const [found, setFound] = useState(null);
+  useEffect(() => {
+    asked ??= get("openapi.json").then(({ body }) => searchable(body));
+    asked.then(setFound, () => { asked = null; });
+  }, []);
+  return found;
+}
+
+function searchable(described) {
+  const resolve = (part) => (part?.$ref ? part.$ref.slice(2).split("/").reduce((at, name) => at[name], described) : part);
+  return Object.entries(described.paths).flatMap(([path, item]) => {
+    const name = /^\/v1\/([^/]+)\/search$/.exec(path)?.[1];
+    if (!name) return [];
+    const parameters = (item.get.parameters ?? []).map(resolve);
+    const facets = resolve(parameters.find((p) => p.name === "facets")?.schema)?.items;
+    const hit = resolve(resolve(item.get.responses["200"].content["application/json"].schema).properties.data.items);
+    const row = resolve(hit.properties.row);
+    const one = Object.keys(described.paths).find((other) => new RegExp(`^/v1/${name}/\\{[^/]+\\}$`).test(other));
+    return [{
+      name, path: `v1/${name}`, title: title(name.replaceAll("-", " ")), facets: resolve(facets)?.enum ?? [],
+      columns: Object.keys(row.properties), key: /\{(\w+)\}$/.exec(one ?? "")?.[1] ?? Object.keys(row.properties)[0],
+    }];
+  });
+}
