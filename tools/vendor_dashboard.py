@@ -35,7 +35,7 @@ def main() -> None:
     digests = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, version in PACKAGES.items():
-            subprocess.run(["npm", "pack", "--silent", f"{name}@{version}"], cwd=folder, check=True)  # noqa: S603, S607
+            subprocess.run(["npm", "pack", "--silent", f"{name}@{version}"], cwd=folder, check=True)
         for package, source, name, replaced in FILES:
             with tarfile.open(Path(folder) / f"{package}-{PACKAGES[package]}.tgz") as packed:
                 member = packed.extractfile(f"package/{source}")
@@ -46,7 +46,10 @@ def main() -> None:
                 text = text.replace(old, new)
             text = text.rstrip() + "\n" + AS_A_MODULE.get(name, "")
             (TARGET / name).write_text(text)
-            digests[name] = {"from": f"{package}@{PACKAGES[package]}", "sha256": hashlib.sha256(text.encode()).hexdigest()}
+            digests[name] = {
+                "from": f"{package}@{PACKAGES[package]}",
+                "sha256": hashlib.sha256(text.encode()).hexdigest(),
+            }
     (TARGET / "vendor.json").write_text(json.dumps(digests, indent=2) + "\n")
 
 

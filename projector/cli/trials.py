@@ -71,7 +71,9 @@ def rename(
             raise PrejoinError(f"{customer} has not got its new name in {SECONDS_TO_WAIT:.0f} s: see {ROOT}/logs")
         time.sleep(SECONDS_BETWEEN_LOOKS)
     seconds = time.monotonic() - began
-    report(f"{customer}, {before['name']} before, is {new} now, in all of its {before['orders']:,} orders: {seconds:.2f} s")
+    report(
+        f"{customer}, {before['name']} before, is {new} now, in all of its {before['orders']:,} orders: {seconds:.2f} s"
+    )
     note(f"look: {_address()}/#/customer/{urllib.parse.quote(customer)}")
 
 

@@ -18,10 +18,13 @@ _CHANGES = 0.02  # of all events
 _NOW = ("placed_at", "dispatched_at", "delivered_at")
 
 
-def shop_clock(scale: float, rate: float) -> Callable[[], datetime]:
-    """A clock that goes on where the history ends, so fast that `rate` events a second are as dense as those in it."""
-    speed, began = rate * (END - FIRST_ORDER) / (EVENTS_PER_SCALE * scale), monotonic()
-    return lambda: datetime.fromtimestamp(END + speed * (monotonic() - began), UTC)
+def shop_clock(scale: float, rate: float, seconds: Callable[[], float] = monotonic) -> Callable[[], datetime]:
+    """A clock that goes on where the history ends, so fast that `rate` events a second are as dense as those in it.
+
+    `seconds` is what it is driven by.
+    """
+    speed, began = rate * (END - FIRST_ORDER) / (EVENTS_PER_SCALE * scale), seconds()
+    return lambda: datetime.fromtimestamp(END + speed * (seconds() - began), UTC)
 
 
 def live_events(scale: float, clock: Callable[[], datetime], seed: int = 0) -> Iterator[Message]:

@@ -41,7 +41,12 @@ class Shop:
 
     def start(self, **settings: str) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PREJOIN_")}
-        given = {"READ_DATABASE_URL": self._read_url, "GROUP": self.world.group, "API_PORT": str(self._port), **settings}
+        given = {
+            "READ_DATABASE_URL": self._read_url,
+            "GROUP": self.world.group,
+            "API_PORT": str(self._port),
+            **settings,
+        }
         environment |= {f"PREJOIN_{name}": value for name, value in given.items()}
         command = [sys.executable, "-m", "projector.cli", "api"]
         self._process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
@@ -91,9 +96,16 @@ class Shop:
             self.order(f"o{n}", next(customers), DAYS[n // 4 % 4], n % 5 + 1, "USD" if n % 10 == 0 else "EUR")
         for n in range(1, 13):
             paid = {"payment_id": f"pay{n}", "order_id": f"o{n}", "amount": "500.00", "currency": "EUR"}
-            sent = {"shipment_id": f"s{n}", "order_id": f"o{n}", "carrier": "Postal", "dispatched_at": "2026-03-06T10:00:00Z"}
+            sent = {
+                "shipment_id": f"s{n}",
+                "order_id": f"o{n}",
+                "carrier": "Postal",
+                "dispatched_at": "2026-03-06T10:00:00Z",
+            }
             back = {"shipment_id": f"s{n}", "order_id": f"o{n}"}
-            self.given(("payments.PaymentCaptured", paid), ("inventory.StockReserved", {"order_id": f"o{n}", "warehouse": "A"}))
+            self.given(
+                ("payments.PaymentCaptured", paid), ("inventory.StockReserved", {"order_id": f"o{n}", "warehouse": "A"})
+            )
             if n > 3:
                 self.given(("shipping.ShipmentDispatched", sent))
             if n > 6:

@@ -17,7 +17,9 @@ def test_a_new_order_and_its_day_appear_without_a_reload(window: Window, shop: S
     shop.order("live1", "c1", "2026-03-09")
     newest = page.get_by_role("region", name="Newest orders", exact=True).locator("tbody tr").first
     expect(newest).to_contain_text("live1", timeout=SECONDS)
-    day = page.get_by_role("region", name="Numbers of Orders by day", include_hidden=True).locator("tr", has_text="Mar 9")
+    day = page.get_by_role("region", name="Numbers of Orders by day", include_hidden=True).locator(
+        "tr", has_text="Mar 9"
+    )
     expect(day.locator("td")).to_have_text("1", timeout=SECONDS)
     assert "Mar 9" not in before
     assert page.evaluate("window.notReloaded") is True
