@@ -1,5 +1,5 @@
 // What fulfilment waits for, and for how long: of each kind the oldest rows, and how many there are.
-import { connection, get, pages } from "./api.js";
+import { connection, get } from "./api.js";
 import { count, duration, title, time } from "./format.js";
 import { Bar, Instead, Link, Panel } from "./parts.js";
 import { html, useEffect, useState, useStore } from "./view.js";
@@ -14,7 +14,6 @@ const KINDS = [
 ];
 const DAY = 86_400;
 const AGES = [["under a day", DAY, "age-1"], ["1 to 7 days", 7 * DAY, "age-2"], ["7 to 30 days", 30 * DAY, "age-3"], ["over 30 days", Infinity, "age-4"]];
-const MOST_PAGES = 5; // of a kind: beyond it only "more than" is told
 const PATH = "v1/fulfilment";
 
 /** `changed`: another number whenever the orders have changed. */
@@ -39,7 +38,7 @@ export function Waiting({ changed }) {
       <tbody>${kinds.map((kind) => html`<tr key=${kind.waiting_for}>
         <th scope="row">${title(kind.waiting_for)}</th>
         <td class="grow"><${Bar} parts=${kind.ages} whole=${greatest} /><span class="hidden">${kind.ages.map((a) => `${a.name}: ${a.value}`).join(", ")}</span></td>
-        <td class="right number">${count(kind.count)}${kind.whole ? "" : "+"}</td>
+        <td class="right number">${count(kind.count)}</td>
         <td class="number nowrap"><${Link} to=${["order", kind.oldest.order_id]} title=${`since ${time(kind.oldest.since)} UTC`}>${duration(kind.longest)}<//></td>
         </tr>`)}</tbody></table></div>
   <//>`;
@@ -58,13 +57,18 @@ async function load(signal) {
   return { now, past, kinds: kinds.filter((kind) => kind.count) };
 }
 
+/** Of one kind: how many, by age, and the oldest. One page tells all of few; of many each age is counted. */
 async function waitingFor(kind, now, signal) {
-  const asked = { ...kind, sort: "since", fields: "since,customer_id,customer_name" };
-  const { rows, whole } = await pages(PATH, asked, { signal, most: MOST_PAGES });
-  const waits = rows.map((row) => Math.max(0, (now - Date.parse(row.since)) / 1_000));
-  const ages = AGES.map(([name, below, tone], n) => {
-    const from = n ? AGES[n - 1][1] : 0;
-    return { name, tone, value: waits.filter((wait) => wait >= from && wait < below).length };
-  });
-  return { ...kind, count: rows.length, whole, ages, oldest: rows[0], longest: waits[0] };
+  const asked = { ...kind, sort: "since", count: "exact" };
+  const { body } = await get(PATH, { ...asked, fields: "since", limit: 200 }, { signal });
+  const waits = body.data.map((row) => Math.max(0, (now - Date.parse(row.since)) / 1_000));
+  // how many have waited less than each bound, the last of which is none
+  const younger = await Promise.all(AGES.map(async ([, below]) => {
+    if (!Number.isFinite(below)) return body.total_count;
+    if (!body.has_more) return waits.filter((wait) => wait < below).length;
+    const since = new Date(now - below * 1_000).toISOString();
+    return (await get(PATH, { ...asked, "since[gt]": since, limit: 1 }, { signal })).body.total_count;
+  }));
+  const ages = AGES.map(([name, , tone], n) => ({ name, tone, value: younger[n] - (n ? younger[n - 1] : 0) }));
+  return { ...kind, count: body.total_count, ages, oldest: body.data[0], longest: waits[0] };
 }

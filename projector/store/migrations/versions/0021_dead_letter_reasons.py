@@ -5,7 +5,7 @@ from alembic import op
 from projector.store.tables import STATUS_VIEWS
 
 revision = "0021"
-down_revision = ("0007", "0009")
+down_revision = "0009"
 branch_labels = None
 depends_on = None
 
