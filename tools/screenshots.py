@@ -79,7 +79,7 @@ def take(browser: Browser, url: str) -> None:
             page = context.new_page()
             for name, fragment in pages.items():
                 page.goto(f"{url}/{fragment}")
-                page.locator(".loading").first.wait_for(state="detached")
+                page.locator(".loading").first.wait_for(state="detached", timeout=90_000)
                 page.wait_for_timeout(12_000 if name == "operations" and size == "wide" else 1_500)  # lines need time
                 page.screenshot(path=FOLDER / f"{name}-{size}-{theme}.png", full_page=True)
                 print(f"{name}, {size}, {theme}", file=sys.stderr)

@@ -3,14 +3,24 @@ import { get } from "./api.js";
 import { title } from "./format.js";
 import { useEffect, useState } from "./view.js";
 
+const AGAIN = 3_000; // milliseconds after which it is asked again where it did not come
 let asked = null;
 
-/** The searchable views: [{name, path, title, facets, columns, key}]; null until the description has come. */
+/** The searchable views: {data: [{name, path, title, facets, columns, key}], error, loading}; asked once a tab. */
 export function useSearchable() {
-  const [found, setFound] = useState(null);
+  const [found, setFound] = useState({ data: null, error: null, loading: true });
   useEffect(() => {
-    asked ??= get("openapi.json").then(({ body }) => searchable(body));
-    asked.then(setFound, () => { asked = null; });
+    let timer = 0;
+    const look = () => {
+      asked ??= get("openapi.json").then(({ body }) => searchable(body));
+      asked.then((data) => setFound({ data, error: null, loading: false }), (error) => {
+        asked = null;
+        setFound({ data: null, error, loading: false });
+        timer = setTimeout(look, AGAIN);
+      });
+    };
+    look();
+    return () => clearTimeout(timer);
   }, []);
   return found;
 }

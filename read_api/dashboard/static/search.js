@@ -19,8 +19,9 @@ const SORTS = {
 
 export function Search({ parts }) {
   const { query } = useStore(route);
-  const views = useSearchable();
-  if (!views) return html`<h1>Search</h1><${Instead} query=${{ loading: true }} />`;
+  const described = useSearchable();
+  const views = described.data;
+  if (!views) return html`<h1>Search</h1><${Instead} query=${described} />`;
   const view = views.find((v) => v.name === (parts[1] ?? "orders")) ?? views[0];
   if (!view) return html`<h1>Search</h1><p class="empty">No view declares what is searched of it.</p>`;
   return html`<header class="page"><h1>Search</h1>
