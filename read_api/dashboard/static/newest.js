@@ -12,12 +12,12 @@ const newestFirst = (a, b) => (a.placed_at < b.placed_at ? 1 : a.placed_at > b.p
 export function Newest({ hear }) {
   const query = useQuery("v1/orders", { sort: "-placed_at", limit: SHOWN, fields: FIELDS }, (body) => body.data);
   const [rows, setRows] = useState([]);
-  const [fresh, setFresh] = useState(new Set());
+  const [fresh, setFresh] = useState(new Map()); // keys, and when each came
   const shown = useRef(rows);
   shown.current = rows;
   const show = (found, glowing = []) => {
     setRows(found);
-    if (glowing.length) setFresh((before) => new Set([...before, ...glowing]));
+    if (glowing.length) setFresh((before) => new Map([...before, ...glowing.map((key) => [key, Date.now()])]));
   };
   useEffect(() => {
     if (!query.data) return;
@@ -26,7 +26,9 @@ export function Newest({ hear }) {
   }, [query.data]);
   useEffect(() => {
     if (!fresh.size) return undefined;
-    const timer = setTimeout(() => setFresh(new Set()), GLOW);
+    const oldest = Math.min(...fresh.values());
+    const faded = () => setFresh((before) => new Map([...before].filter(([, came]) => Date.now() - came < GLOW)));
+    const timer = setTimeout(faded, Math.max(0, oldest + GLOW - Date.now()) + 10);
     return () => clearTimeout(timer);
   }, [fresh]);
   hear((changes) => {
