@@ -31,7 +31,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Asset(NamedTuple):
-    """A file as it is served; `etag` follows from its bytes."""
+    """A file as it is served; `etag` follows from its bytes, and is weak: on its way it may be compressed."""
 
     body: bytes
     media_type: str
@@ -57,13 +57,7 @@ def handlers(demo: bool) -> dict[str, Handler]:
 
 
 def _answer(request: Request, asset: Asset) -> Response:
-    headers = {
-        "Cache-Control": "no-cache",
-        "Content-Security-Policy": POLICY,
-        "ETag": asset.etag,
-        "Referrer-Policy": "no-referrer",
-        "X-Content-Type-Options": "nosniff",
-    }
+    headers = {"Cache-Control": "no-cache", "Content-Security-Policy": POLICY, "ETag": asset.etag}
     if asset.etag in request.headers.get("If-None-Match", ""):
         return Response(status_code=304, headers=headers)
     return Response(asset.body, headers=headers, media_type=asset.media_type)
@@ -79,4 +73,4 @@ def _read(folder: Traversable, prefix: str = "") -> dict[str, Asset]:
 
 def _asset(name: str, body: bytes) -> Asset:
     kind = _TYPES[name.rpartition(".")[2]]
-    return Asset(body, kind, f'"{hashlib.sha256(body).hexdigest()[:20]}"')
+    return Asset(body, kind, f'W/"{hashlib.sha256(body).hexdigest()[:20]}"')

@@ -26,7 +26,7 @@ export function Customer({ parts }) {
   const facts = [customer.email, customer.country && country(customer.country), customer.segment && title(customer.segment)].filter(Boolean);
   return html`
     <header class="page"><div><p class="crumb"><${Link} to=${["search", "customers"]}>Customers<//> <span class="id">${customer.customer_id}</span></p>
-      <h1><${Name} value=${customer.name} none=${customer.erased ? "Erased customer" : "Name not known yet"} /></h1>
+      <h1><${Name} value=${customer.name} none=${customer.erased ? "Erased customer" : "No name here"} /></h1>
       <p class="facts-line">${facts.map((fact) => html`<bdi key=${fact} class="name" dir="auto" title=${fact}>${fact}</bdi>`)}</p></div></header>
     <dl class="figures">
       <${Figure} name="Orders" value=${count(customer.orders)} note=${`${count(customer.cancelled_orders)} cancelled`} />

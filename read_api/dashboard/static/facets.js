@@ -17,7 +17,7 @@ export const RANGES = {
 const OPTIONS = ["q", "sort"];
 
 /** The filters that the address holds: whatever is no option is one, and the API says so if it knows none such. */
-export function filtersOf(_view, query) {
+export function filtersOf(query) {
   return Object.fromEntries(Object.entries(query).filter(([name, value]) => !OPTIONS.includes(name) && value !== ""));
 }
 

@@ -7,7 +7,7 @@ import { clock, count, duration, words } from "./format.js";
 import { Hits } from "./hits.js";
 import { Instead, Link, Panel, Select } from "./parts.js";
 import { requery, route } from "./route.js";
-import { html, useEffect, useRef, useState, useStore, useTick } from "./view.js";
+import { html, useEffect, useMemo, useRef, useState, useStore, useTick } from "./view.js";
 
 const PAGE = 25;
 const TYPING = 200; // milliseconds without a key before it is searched
@@ -31,9 +31,17 @@ export function Search({ parts }) {
 }
 
 function Found({ view, query }) {
-  const filters = filtersOf(view, query);
-  const asked = { q: query.q, sort: query.sort, ...filters, facets: view.facets.join(","), limit: PAGE };
+  const filters = filtersOf(query);
+  const [refused, setRefused] = useState([]);
+  const counted = useMemo(() => ({ ...view, facets: view.facets.filter((name) => !refused.includes(name)) }), [refused]);
+  const asked = { q: query.q, sort: query.sort, ...filters, facets: counted.facets.join(","), limit: PAGE };
   const first = useQuery(`${view.path}/search`, asked);
+  // personal columns are no facets for a key without that scope: they are left out, as the API names them
+  const named = first.error?.errors?.filter((e) => e.parameter === "facets").map((e) => e.detail).join() ?? "";
+  useEffect(() => {
+    const newly = counted.facets.filter((name) => named.includes(name));
+    if (newly.length) setRefused([...refused, ...newly]);
+  }, [named]);
   const more = useMore(view, asked, first.data);
   useAgain(first);
   const found = first.data;
@@ -44,7 +52,7 @@ function Found({ view, query }) {
     </div>
     <aside class="facets" aria-label="Filters">
       <${Ranges} key=${JSON.stringify(RANGES[view.name]?.map(([c]) => query[c]))} view=${view} query=${query} />
-      <${Facets} view=${view} query=${query} found=${found} filters=${filters} />
+      <${Facets} view=${counted} query=${query} found=${found} filters=${filters} />
     </aside>
     <div class="results">
       <${Answered} found=${found} first=${first} />

@@ -19,6 +19,7 @@ STRUCTURED = (("content-type", b"application/cloudevents+json"),)
 SCRIPT = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
 LONG = "W" * 300
 RIGHT_TO_LEFT = "شركة النور للتجارة"
+PREJOIN = [sys.executable, "-m", "projector.cli"]
 CUSTOMERS = {"c1": ("Ann Wagner", "DE"), "c2": (SCRIPT, "FR"), "c3": (LONG, "DE"), "c4": (RIGHT_TO_LEFT, "EG")}
 DAYS = ["2026-03-01", "2026-03-02", "2026-03-04", "2026-03-05"]
 
@@ -40,15 +41,7 @@ class Shop:
         return f"http://127.0.0.1:{self._port}"
 
     def start(self, **settings: str) -> None:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PREJOIN_")}
-        given = {
-            "READ_DATABASE_URL": self._read_url,
-            "GROUP": self.world.group,
-            "API_PORT": str(self._port),
-            **settings,
-        }
-        environment |= {f"PREJOIN_{name}": value for name, value in given.items()}
-        command = [sys.executable, "-m", "projector.cli", "api"]
+        command, environment = [*PREJOIN, "api"], self._environment(API_PORT=str(self._port), API_RATE="0", **settings)
         self._process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
         assert self._process.stderr is not None
         assert re.search("serving on", said := self._process.stderr.readline()), said
@@ -58,6 +51,23 @@ class Shop:
             self._process.kill()
             self._process.communicate()
             self._process = None
+
+    def key(self, name: str) -> str:
+        """A key that may read all views, without personal columns."""
+        command = [*PREJOIN, "keys", "create", name]
+        environment = self._environment(DATABASE_URL=self.world.url)
+        return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.strip()
+
+    def forget_keys(self) -> None:
+        """As if there never had been one: the API is open again."""
+        self.world.execute("DELETE FROM api_keys")
+        self.stop()
+        self.start()
+
+    def _environment(self, **settings: str) -> dict[str, str]:
+        others = {name: value for name, value in os.environ.items() if not name.startswith("PREJOIN_")}
+        given = {"READ_DATABASE_URL": self._read_url, "GROUP": self.world.group, **settings}
+        return others | {f"PREJOIN_{name}": value for name, value in given.items()}
 
     def api(self, path: str, **parameters: Any) -> Any:
         answer = httpx.get(f"{self.url}/v1/{path}", params=parameters)

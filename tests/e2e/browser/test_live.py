@@ -2,7 +2,7 @@
 
 import re
 
-from playwright.sync_api import Route, expect
+from playwright.sync_api import Browser, Route, expect
 
 from tests.e2e.browser.looking import Window
 from tests.e2e.browser.shop import Shop
@@ -71,6 +71,27 @@ def test_search_that_lost_elasticsearch_says_who_answers_instead(window: Window,
     finally:
         shop.stop()
         shop.start()
+
+
+def test_with_a_key_for_the_browser_every_page_answers_and_personal_columns_are_left_out(
+    browser: Browser, shop: Shop
+) -> None:
+    key = shop.key("looker")
+    credentials = {"username": "any", "password": key}
+    context = browser.new_context(base_url=shop.url, http_credentials=credentials)  # type: ignore[arg-type]
+    try:
+        window = Window(context.new_page(), shop.url)
+        window.expected += ["400"]  # a facet that is personal, before it is left out
+        window.open()
+        assert len(window.table("Newest orders")) == 12
+        window.open("#/search/orders?status=returned")
+        assert len(window.table("Orders that were found")) > 0
+        expect(window.page.get_by_role("group", name="Status", exact=True)).to_be_visible()
+        expect(window.page.get_by_role("group", name="Segment")).to_have_count(0)
+        assert window.complaints == []
+    finally:
+        context.close()
+        shop.forget_keys()
 
 
 def test_a_key_is_asked_for_and_kept_for_the_tab_alone(window: Window, shop: Shop) -> None:
