@@ -146,4 +146,4 @@ function KeyDialog() {
 const place = document.getElementById("app");
 place.replaceChildren();
 render(html`<${Frame} />`, place);
-keepBeating("v1/orders");
+keepBeating();

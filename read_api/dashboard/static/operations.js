@@ -47,12 +47,16 @@ export function Operations() {
 async function take(signal) {
   const { body: status } = await get("v1/status", {}, { signal });
   const metrics = await requestsOf(signal).catch(() => null);
-  const now = Date.now();
   const views = Object.fromEntries(status.views.map((v) => [v.view, {
-    pending: v.pending, outbox: v.search?.outbox ?? 0, rows: v.rows ?? 0, search: v.search?.as_of ? Math.max(0, (now - Date.parse(v.search.as_of)) / 1_000) : null,
+    pending: v.pending, outbox: v.search?.outbox ?? 0, rows: v.rows ?? 0, search: behind(status, v.search?.as_of),
   }]));
-  taken = [...taken, { at: now, status, metrics, views, lag: status.lag_seconds ?? 0, unapplied: unapplied(status) }].slice(-KEPT);
+  taken = [...taken, { at: Date.now(), status, metrics, views, lag: status.lag_seconds ?? 0, unapplied: unapplied(status) }].slice(-KEPT);
   return status;
+}
+
+/** Seconds from a moment to the answer, by the server's clock alone: what As-Of and lag add up to. Null: not known. */
+function behind({ as_of: asOf, lag_seconds: lag }, at) {
+  return asOf && at ? Math.max(0, lag + (Date.parse(asOf) - Date.parse(at)) / 1_000) : null;
 }
 
 const unapplied = (status) => status.partitions.reduce((sum, p) => sum + (p.lag ?? 0), 0);
@@ -67,7 +71,7 @@ function Figures({ status }) {
     <${Figure} name="Behind Kafka" value=${duration(status.lag_seconds)} note=${`as of ${time(status.as_of).slice(11)} UTC`} tone=${status.lag_seconds > 10 ? "warn" : undefined} />
     <${Figure} name="To apply" value=${count(unapplied(status))} unit="records" note=${rate === null ? "in all partitions" : `${compact(rate)} applied a second`} />
     <${Figure} name="Pending" value=${count(pending)} unit="keys" note="of huge fan-outs, to be refreshed" />
-    <${Figure} name="Search behind" value=${held ? duration((Date.now() - Date.parse(held)) / 1_000) : "–"} note=${`${count(outbox)} keys to send`} />
+    <${Figure} name="Search behind" value=${duration(behind(status, held))} note=${`${count(outbox)} keys to send`} />
     <${Figure} name="Dead letters" value=${count(status.dead_letters)} note=${status.dead_letters ? "prejoin deadletters list" : "nothing was refused"} tone=${status.dead_letters ? "warn" : undefined} />
   </dl>`;
 }
@@ -100,16 +104,16 @@ function Views({ status }) {
     { name: "Rows", number: true, cell: (v) => html`<span class="number">${count(v.rows)}</span>` },
     { name: "Lately", hide: true, cell: (v) => html`<${Spark} name=${`Pending keys and keys to send of ${v.view}`} values=${taken.slice(-60).map((t) => (t.views[v.view]?.pending ?? 0) + (t.views[v.view]?.outbox ?? 0))} />` },
     { name: "Pending", number: true, cell: (v) => html`<span class="number">${count(v.pending)}</span>` },
-    { name: "Search", cell: (v) => html`<${Searched} search=${v.search} />` },
+    { name: "Search", cell: (v) => html`<${Searched} search=${v.search} status=${status} />` },
     { name: "Rebuild", wide: true, cell: (v) => html`<${Rebuild} rebuild=${v.rebuild} />` },
   ];
   return html`<${Panel} name="Views" wide note="All views are refreshed in the transaction that applies an event, so they share one lag; pending keys and the search index may be behind it.">
     <${Table} label="Views" columns=${columns} rows=${status.views} keyOf=${(v) => v.view} /><//>`;
 }
 
-function Searched({ search }) {
+function Searched({ search, status }) {
   if (!search) return html`<span class="faint">not searched</span>`;
-  const lag = search.as_of ? duration((Date.now() - Date.parse(search.as_of)) / 1_000) : null;
+  const lag = search.as_of ? duration(behind(status, search.as_of)) : null;
   return html`<span class="nowrap">${search.backend === "elasticsearch" ? "Elasticsearch" : "Postgres"}${lag && html`, <span class="number">${lag}</span> behind`}${
     search.outbox > 0 && html`, <span class="number">${count(search.outbox)}</span> to send`}${search.refused > 0 && html`, <b class="number">${count(search.refused)} refused</b>`}</span>`;
 }

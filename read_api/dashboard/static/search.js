@@ -7,7 +7,7 @@ import { clock, count, duration, words } from "./format.js";
 import { Hits } from "./hits.js";
 import { Instead, Link, Panel, Select } from "./parts.js";
 import { requery, route } from "./route.js";
-import { html, useEffect, useMemo, useRef, useState, useStore, useTick } from "./view.js";
+import { html, useEffect, useMemo, useRef, useState, useStore } from "./view.js";
 
 const PAGE = 25;
 const TYPING = 200; // milliseconds without a key before it is searched
@@ -93,14 +93,12 @@ function Words({ query, name }) {
 
 /** How many, by whom, and how fresh the index is. */
 function Answered({ found, first }) {
-  useTick(1_000);
   if (!found) return html`<p class="answered" role="status">${first.error ? "No answer." : "Searching…"}</p>`;
   const { value, relation } = found.total;
-  const lag = first.asOf ? (Date.now() - Date.parse(first.asOf)) / 1_000 : null;
   return html`<div class="answered">
     <p role="status"><b class="number">${relation === "gte" ? "more than " : ""}${count(value)}</b> found</p>
-    <p class="faint">by ${found.backend === "elasticsearch" ? "Elasticsearch" : "Postgres"}, holding what happened until
-      <span class="number"> ${clock(first.asOf)}</span>${lag !== null && html`, <span class="number">${duration(lag)}</span> ago`}</p>
+    <p class="faint">by ${found.backend === "elasticsearch" ? "Elasticsearch" : "Postgres"}, holding what happened until <span class="number">${clock(first.asOf)}</span>${
+      first.lag !== null && html`, <span class="number">${duration(first.lag)}</span> before this answer`}</p>
     ${found.degraded && html`<p class="degraded" role="status">Elasticsearch does not answer: Postgres searches instead. Same results, perhaps slower.</p>`}
   </div>`;
 }
