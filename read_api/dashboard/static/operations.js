@@ -99,7 +99,7 @@ const greatest = (views, name) => Math.max(0, ...Object.values(views).map((v) =>
 
 function Views({ status }) {
   const columns = [
-    { name: "View", cell: (v) => html`<b>${v.view}</b> <span class="faint number">g${v.generation}</span>` },
+    { name: "View", cell: (v) => html`<span class="nowrap"><b>${v.view}</b> <span class="faint number">g${v.generation}</span></span>` },
     { name: "State", cell: (v) => html`<${Status} value=${v.state} />` },
     { name: "Rows", number: true, cell: (v) => html`<span class="number">${count(v.rows)}</span>` },
     { name: "Lately", hide: true, cell: (v) => html`<${Spark} name=${`Pending keys and keys to send of ${v.view}`} values=${taken.slice(-60).map((t) => (t.views[v.view]?.pending ?? 0) + (t.views[v.view]?.outbox ?? 0))} />` },

@@ -12,6 +12,7 @@ import { html, useEffect, useMemo, useRef, useState, useStore } from "./view.js"
 const PAGE = 25;
 const TYPING = 200; // milliseconds without a key before it is searched
 const AGAIN = 10_000; // the first page is asked anew, so that renames and an absent Elasticsearch show by themselves
+const roomy = matchMedia("(min-width: 861px)").matches; // else the filters are folded up at first
 const SORTS = {
   orders: [["", "Most relevant"], ["-placed_at", "Newest first"], ["placed_at", "Oldest first"], ["-total", "Greatest total"], ["-updated_at", "Changed last"]],
   customers: [["", "Most relevant"], ["-orders", "Most orders"], ["-last_order_at", "Ordered last"], ["name", "Name"]],
@@ -50,10 +51,10 @@ function Found({ view, query }) {
       <${Words} query=${query} name=${view.title} />
       <${Select} name="Sort" options=${SORTS[view.name] ?? [["", "Most relevant"]]} value=${query.sort ?? ""} onChoose=${(sort) => requery({ ...query, sort })} />
     </div>
-    <aside class="facets" aria-label="Filters">
+    <aside class="narrowing" aria-label="Filters"><details class="facets" open=${roomy}><summary>Filters</summary>
       <${Ranges} key=${JSON.stringify(RANGES[view.name]?.map(([c]) => query[c]))} view=${view} query=${query} />
       <${Facets} view=${counted} query=${query} found=${found} filters=${filters} />
-    </aside>
+    </details></aside>
     <div class="results">
       <${Answered} found=${found} first=${first} />
       <${Chips} query=${query} filters=${filters} />
