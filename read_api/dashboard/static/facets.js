@@ -1,7 +1,7 @@
 // What narrows a search: facets with counts, and ranges. Each writes to the address, and reads from it.
 import { get } from "./api.js";
 import { count, country, title, words } from "./format.js";
-import { requery } from "./route.js";
+import { amend } from "./route.js";
 import { html, useEffect, useState } from "./view.js";
 
 const SHOWN = 6;
@@ -30,7 +30,7 @@ export function Facets({ view, query, found, filters }) {
     const selected = split(query[name]);
     const values = (selected.length ? others[name] : null) ?? found?.facets?.[name] ?? [];
     return html`<${Facet} key=${name} name=${name} values=${values} selected=${selected}
-      onChoose=${(chosen) => requery({ ...query, [name]: join(chosen) })} />`;
+      onChoose=${(chosen) => amend({ [name]: join(chosen) })} />`;
   });
 }
 
@@ -75,7 +75,7 @@ function told(name, value) {
 export function Ranges({ view, query }) {
   const ranges = RANGES[view.name];
   if (!ranges) return null;
-  const change = (column, convert) => (event) => requery({ ...query, [column]: event.target.value && convert(event.target.value) });
+  const change = (column, convert) => (event) => amend({ [column]: event.target.value && convert(event.target.value) });
   return html`<fieldset class="ranges"><legend class="hidden">Ranges</legend>${ranges.map(([column, name, type, convert]) => html`<label key=${column}>
     <span>${name}</span><input type=${type} min=${type === "number" ? 0 : undefined} step=${type === "number" ? "any" : undefined}
       value=${type === "date" ? (query[column] ?? "").slice(0, 10) : (query[column] ?? "")} onChange=${change(column, convert)} /></label>`)}</fieldset>`;

@@ -4,7 +4,7 @@ import { Chart } from "./chart.js";
 import { compact, count, country, day, money, share, title, wholeDay } from "./format.js";
 import { Newest } from "./newest.js";
 import { Bar, Choice, Figure, Instead, Link, Panel, Select } from "./parts.js";
-import { requery, route } from "./route.js";
+import { amend, route } from "./route.js";
 import { currenciesOf, daysOf, loadDays, loadSales, sumOf, sumsBy, withDays } from "./sales.js";
 import { useChanges } from "./stream.js";
 import { Try } from "./try.js";
@@ -34,8 +34,8 @@ export function Overview() {
   return html`
     <header class="page"><h1>Overview</h1><div class="aside">
       <${Select} name="Currency" options=${sales.currencies.map((c) => [c, c])} value=${sales.currency}
-        onChoose=${(currency) => requery({ ...query, currency })} />
-      <${Choice} name="Period" options=${PERIODS} value=${String(wanted)} onChoose=${(days) => requery({ ...query, days })} />
+        onChoose=${(currency) => amend({ currency })} />
+      <${Choice} name="Period" options=${PERIODS} value=${String(wanted)} onChoose=${(days) => amend({ days })} />
     </div></header>
     ${document.body.dataset.demo === "true" && html`<${Try} />`}
     <${Figures} sales=${sales} statuses=${statuses} wanted=${wanted} />

@@ -32,3 +32,6 @@ export function requery(query, quietly = false) {
   else history.pushState(null, "", target);
   route.set(read());
 }
+
+/** Change parts of the query of this page, as it is now: what was drawn may be older than the last change. */
+export const amend = (change, quietly) => requery({ ...route.get().query, ...change }, quietly);

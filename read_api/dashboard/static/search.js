@@ -6,7 +6,7 @@ import { Facets, RANGES, Ranges, filtersOf } from "./facets.js";
 import { clock, count, duration, words } from "./format.js";
 import { Hits } from "./hits.js";
 import { Instead, Link, Panel, Select } from "./parts.js";
-import { requery, route } from "./route.js";
+import { amend, requery, route } from "./route.js";
 import { html, useEffect, useMemo, useRef, useState, useStore } from "./view.js";
 
 const PAGE = 25;
@@ -49,7 +49,7 @@ function Found({ view, query }) {
   return html`<div class="searching">
     <div class="asking">
       <${Words} query=${query} name=${view.title} />
-      <${Select} name="Sort" options=${SORTS[view.name] ?? [["", "Most relevant"]]} value=${query.sort ?? ""} onChoose=${(sort) => requery({ ...query, sort })} />
+      <${Select} name="Sort" options=${SORTS[view.name] ?? [["", "Most relevant"]]} value=${query.sort ?? ""} onChoose=${(sort) => amend({ sort })} />
     </div>
     <aside class="narrowing" aria-label="Filters"><details class="facets" open=${roomy}><summary>Filters</summary>
       <${Ranges} key=${JSON.stringify(RANGES[view.name]?.map(([c]) => query[c]))} view=${view} query=${query} />
@@ -83,9 +83,9 @@ function Words({ query, name }) {
     const value = event.target.value;
     setText(value);
     clearTimeout(timer.current);
-    timer.current = setTimeout(() => requery({ ...route.get().query, q: value.trim() }, true), TYPING);
+    timer.current = setTimeout(() => amend({ q: value.trim() }, true), TYPING);
   };
-  return html`<form role="search" class="words" onSubmit=${(event) => { event.preventDefault(); requery({ ...query, q: text.trim() }); }}>
+  return html`<form role="search" class="words" onSubmit=${(event) => { event.preventDefault(); amend({ q: text.trim() }); }}>
     <label><span class="hidden">Search ${name}</span>
       <input type="search" value=${text} onInput=${typed} placeholder='Words, "a phrase", -without' maxlength="256" autocomplete="off" spellcheck="false" dir="auto" /></label>
     <kbd aria-hidden="true">/</kbd>
@@ -107,7 +107,7 @@ function Answered({ found, first }) {
 function Chips({ query, filters }) {
   const names = Object.keys(filters);
   if (!names.length) return null;
-  const without = (name) => requery({ ...query, [name]: null });
+  const without = (name) => amend({ [name]: null });
   return html`<ul class="chips" aria-label="Filters in use">${names.map((name) => html`<li key=${name}>
       <button onClick=${() => without(name)} aria-label=${`Remove the filter ${words(name)}: ${filters[name]}`}>
         <span class="faint">${told(name)}</span> <bdi dir="auto">${words(filters[name].replaceAll(/(?<!\\),/g, ", "))}</bdi> <span aria-hidden="true">×</span></button></li>`)}
