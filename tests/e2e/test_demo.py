@@ -75,8 +75,10 @@ def test_it_lives_on_until_ctrl_c(folder: Path) -> None:
     deadline = time.monotonic() + 30
     while position(port) == first:
         assert time.monotonic() < deadline, "no new event became visible"
-    trials(folder, port)
-    os.killpg(running.pid, signal.SIGINT)
+    try:
+        trials(folder, port)
+    finally:
+        os.killpg(running.pid, signal.SIGINT)
     rest, _ = running.communicate(timeout=60)
     assert running.returncode == 130, rest
     assert "Traceback" not in rest
