@@ -1,7 +1,7 @@
 # Every target does its own set-up: a virtual environment in .venv with the pinned packages and prejoin itself.
 # Needed beforehand: make, and Python 3.11 or newer. Another Python: `make test PYTHON=/path/to/python3.12`.
 .DEFAULT_GOAL := help
-.PHONY: help demo test torture check bench bench-quick clean
+.PHONY: help demo test browser screenshots vendor torture check bench bench-quick clean
 
 # python3, unless that is older than 3.11: then the newest of the others that there are
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -10,13 +10,22 @@ BIN := .venv/bin
 SETUP := .venv/.done
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(SETUP) ## run the whole system on embedded servers; options: make demo ARGS="--once --scale 0.1"
 	@$(BIN)/prejoin demo $(ARGS)
 
 test: $(SETUP) ## run all tests; some of them: make test ARGS=tests/unit
 	@$(BIN)/pytest $(ARGS)
+
+browser: ## install Debian's chromium, as root, for the tests that look at the dashboard; without it they are skipped
+	@sh tools/install_chromium.sh
+
+screenshots: $(SETUP) ## every page of the dashboard, light and dark, wide and narrow, into build/screenshots
+	@$(BIN)/python -m tools.screenshots $(ARGS)
+
+vendor: $(SETUP) ## the dashboard's libraries anew from npm, by the versions in tools/vendor_dashboard.py
+	@$(BIN)/python -m tools.vendor_dashboard
 
 # `make torture SEED=7` and `SEED=7 make torture`: that seed alone
 torture: $(SETUP) ## workers under faults, views against the model; options: make torture SEEDS=20, SEED=7

@@ -48,6 +48,7 @@ class Settings(BaseSettings):
     jwt_issuer: str = ""
     jwt_audience: str = ""
     jwt_jwks: str = ""
+    demo: bool = False
     metrics_host: str = "127.0.0.1"
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 9464
     unknown_events: Literal["deadletter", "ignore"] = "deadletter"

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
@@ -16,6 +16,7 @@ from projector.declare.personal import personal_columns
 from projector.declare.projections import load
 from projector.settings import Settings, read_settings
 from projector.store.definitions import relation_digests
+from read_api import dashboard
 from read_api.access.gate import Access, Gate
 from read_api.access.rates import Rates
 from read_api.boundary import Boundary
@@ -107,6 +108,8 @@ def create_app(settings: Settings | None = None, ends: AskEnds | None = None) ->
     _route_services(app, Health(database, projections, ends), metrics)
     _route_views(app, resources, reader, backends, Exports(downloads, reader), streams)
     _route_documents(app, resources)
+    for path, handler in dashboard.handlers(settings.demo).items():
+        _get(app, path, handler)
     return app
 
 
@@ -153,8 +156,4 @@ def _route_documents(app: FastAPI, resources: list[Resource]) -> None:
     async def docs(_request: Request) -> Response:
         return Response(page, headers={"Content-Security-Policy": DOCS_POLICY}, media_type="text/html")
 
-    async def root(_request: Request) -> Response:
-        return RedirectResponse("docs", 307)
-
     _get(app, "/docs", docs)
-    _get(app, "/", root)

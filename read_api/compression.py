@@ -15,7 +15,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 SMALLEST = 1_024  # bytes: below it, it saves no packet
 LEVEL = 1  # of both: higher ones take several times as long for a tenth less
 LONGEST_HEADER = 500
-COMPRESSED = ("application/json", "application/problem+json", "application/x-ndjson", "text/csv", "text/html")
+COMPRESSED = (
+    "application/json",
+    "application/problem+json",
+    "application/x-ndjson",
+    "text/csv",
+    "text/css",
+    "text/html",
+    "text/javascript",
+)
 
 
 class Compressor(Protocol):

@@ -158,6 +158,14 @@ _STATUS: Schema = {
             },
         }},
         "dead_letters": {"type": "integer"},
+        "dead_letters_by_reason": {"type": "object", "additionalProperties": {"type": "integer"}},
+        "workers": {"type": "array", "items": {
+            "type": "object",
+            "properties": {
+                "state": {"type": "string"}, "started_at": {"type": "string", "format": "date-time"},
+                "seconds_since": {"type": "number", "description": "The last beat was so long ago."},
+            },
+        }},
     },
 }  # fmt: skip
 

@@ -12,25 +12,26 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from projector.cli import trials
 from projector.cli.console import console, note, progress
 from projector.cli.interrupts import run
 from projector.cli.search import Place
+from projector.cli.trials import ADDRESS, ROOT, SEARCH_OFF
 from projector.cli.verify import advancing
 from projector.errors import PrejoinError
 
 if TYPE_CHECKING:
     from projector.declare.projections import Projections
+    from projector.embedded import Stack
     from projector.embedded.process import Child
     from projector.operate.verify import Verified
     from projector.search.verify import SearchVerified
 
-ROOT = Path(".prejoin/demo")
 SECONDS_TO_START, SECONDS_WITHOUT_PROGRESS = 60.0, 90.0
 SECONDS_BETWEEN_LOOKS = 0.2
 _SEARCHED = "SELECT (SELECT count(*) FROM outbox), (SELECT count(search) FROM served)"
@@ -38,22 +39,27 @@ _APPLIED = "SELECT coalesce(sum(next), 0)::bigint, (SELECT count(*) FROM pending
 
 
 def register(app: typer.Typer) -> None:
-    """Add this command to the command line."""
-    app.command(
-        short_help="Run the whole system on embedded servers.", epilog="Example: prejoin demo --once --scale 0.001"
-    )(demo)
+    """Add this command, and those to try while it runs, to the command line."""
+    group = typer.Typer(invoke_without_command=True)
+    group.callback(epilog="Example: prejoin demo --once --scale 0.001")(demo)
+    trials.register(group)
+    app.add_typer(group, name="demo", short_help="Run the whole system on embedded servers.")
 
 
 def demo(
+    context: typer.Context,
     scale: Annotated[float, typer.Option(min=0.0001, max=100, help="TPC-H's scale; 0.01 is 15,000 orders.")] = 0.01,
     once: Annotated[bool, typer.Option("--once", help="Stop when all is projected and verified.")] = False,
     rate: Annotated[float, typer.Option(min=0, max=1_000, help="New events a second afterwards.")] = 5.0,
     port: Annotated[int, typer.Option(min=1, max=65_535, help="The API's port.")] = 8000,
 ) -> None:
-    """Run everything on embedded servers: events through Kafka into views, served by the API.
+    """Run everything on embedded servers: events through Kafka into views, served by the API and the dashboard.
 
-    Each run starts from nothing, in .prejoin/demo. Exit 1 if verify finds drift.
+    Each run starts from nothing, in .prejoin/demo. Exit 1 if verify finds drift. The commands are to be tried, from
+    another terminal, while it runs.
     """
+    if context.invoked_subcommand:
+        return
     from projector.embedded import Stack
 
     with _alone(port), Stack(ROOT, on_progress=note) as servers, ExitStack() as processes:
@@ -64,9 +70,10 @@ def demo(
             "PREJOIN_METRICS_PORT": "0",
             "PREJOIN_GROUP": "prejoin",
             "PREJOIN_PROJECTIONS": "projections",
+            "PREJOIN_DEMO": "true",
         }
         try:
-            drifted = _Demo(environment, f"http://127.0.0.1:{port}", processes).run(scale, once, rate)
+            drifted = _Demo(servers, environment, f"http://127.0.0.1:{port}", processes).run(scale, once, rate)
         finally:
             note("stopping")
             for number in (signal.SIGINT, signal.SIGTERM):
@@ -93,15 +100,17 @@ def _alone(port: int) -> Iterator[None]:
 
 
 class _Demo:
-    def __init__(self, environment: dict[str, str], api: str, processes: ExitStack) -> None:
-        self._environment, self._api, self._processes = environment, api, processes
+    def __init__(self, servers: "Stack", environment: dict[str, str], api: str, processes: ExitStack) -> None:
+        self._servers, self._environment, self._api, self._processes = servers, environment, api, processes
         self._writer = environment["PREJOIN_DATABASE_URL"]
         self._brokers = environment["PREJOIN_KAFKA_BROKERS"].split(",")
         self._group = environment["PREJOIN_GROUP"]
+        self._search_off = False
 
     def run(self, scale: float, once: bool, rate: float) -> bool:
         """Returns whether verify found drift."""
         from projector.declare.projections import load
+        from projector.embedded.files import write_json
         from projector.publish import ensure_topics
         from projector.store.migrate import migrate
 
@@ -113,6 +122,7 @@ class _Demo:
         api = self._processes.enter_context(_process("api", self._environment))
         self._wait_for_api(api)
         note(f"the API answers on {self._api}, its documentation on {self._api}/docs")
+        write_json(ADDRESS, {"url": self._api})
         started = time.monotonic()
         published = self._publish(scale)
         self._wait_until_applied(published, worker)
@@ -123,13 +133,19 @@ class _Demo:
         documents = sum(v.documents for v in indexes)
         note(f"{documents:,} documents in the search index, {lag:.1f} s behind the views at the end")
         if not once:
-            note(f'try: curl "{self._api}/v1/orders?status=pending&sort=-placed_at&limit=3"')
-            note(f'or: curl "{self._api}/v1/orders/search?q=maria+wagner&facets=status&limit=3"')
+            self._say_what_to_try()
         drifted = any(v.different for v in found) or any(v.different for v in indexes)
         if not once and not drifted:
             note(f"{rate:g} new events a second are on their way; press Ctrl-C to stop")
             run(self._live(scale, rate, worker))
         return drifted
+
+    def _say_what_to_try(self) -> None:
+        note(f"open {self._api}/ for the dashboard, and try from another terminal:")
+        note("  prejoin demo rename      a customer gets another name, and with it all of its orders")
+        note("  prejoin demo search off  Elasticsearch stops, and search goes on; `search on` starts it again")
+        note("  prejoin demo rebuild     a view is made anew, and no reader notices")
+        note(f'  curl "{self._api}/v1/orders/search?q=maria+wagner&facets=status&limit=3"')
 
     def _publish(self, scale: float) -> int:
         from projector import tpch
@@ -205,13 +221,22 @@ class _Demo:
         from projector import tpch
         from projector.publish import Publisher
 
-        events = tpch.live_events(scale, lambda: datetime.now(UTC))
+        events = tpch.live_events(scale, tpch.shop_clock(scale, rate))
         async with Publisher(self._brokers) as publisher:
             while True:
                 _refuse_ended(worker)
+                await self._switch_search()
                 if rate:
                     await publisher.send([next(events)])
                 await asyncio.sleep(1 / rate if rate else 1.0)
+
+    async def _switch_search(self) -> None:
+        """Stop Elasticsearch, or start it again, as `prejoin demo search` has asked for."""
+        if SEARCH_OFF.exists() == self._search_off:
+            return
+        self._search_off = not self._search_off
+        act = self._servers.stop_service if self._search_off else self._servers.start_service
+        await asyncio.to_thread(act, "elasticsearch")
 
     def _wait_for_api(self, api: "Child") -> None:
         deadline = time.monotonic() + SECONDS_TO_START

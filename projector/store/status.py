@@ -26,7 +26,9 @@ SELECT json_build_object(
     WHERE as_of IS NOT NULL),
   'paused', (SELECT json_build_object('since', {utc_text("paused_at")}, 'by', paused_by) FROM projection_group
     WHERE paused_at IS NOT NULL),
-  'workers', ARRAY(SELECT state FROM workers WHERE beat_at > clock_timestamp() - interval '10 seconds'),
+  'workers', (SELECT coalesce(json_agg(json_build_object('state', state, 'started_at', {utc_text("started_at")},
+      'seconds_since', round(extract(epoch FROM clock_timestamp() - beat_at), 1)) ORDER BY started_at), '[]')
+    FROM workers WHERE beat_at > clock_timestamp() - interval '10 seconds'),
   'partitions', (SELECT coalesce(json_agg(json_build_object('topic', topic, 'partition', partition, 'next', next,
       'end_offset', end_offset) ORDER BY topic COLLATE "C", partition), '[]')
     FROM positions FULL JOIN ends USING (topic, partition)),
@@ -48,7 +50,8 @@ SELECT json_build_object(
   'drift', (SELECT coalesce(json_object_agg(relation, kinds), '{{}}') FROM (SELECT relation, json_object_agg(
       CASE place WHEN 'index' THEN 'search_' ELSE '' END || kind, keys) AS kinds
     FROM drift_count GROUP BY relation) AS d),
-  'dead_letters', (SELECT dead_letters FROM dead_letter_count))
+  'dead_letters', (SELECT dead_letters FROM dead_letter_count),
+  'dead_letters_by_reason', (SELECT coalesce(json_object_agg(reason, dead_letters), '{{}}') FROM dead_letter_reasons))
 """
 
 
@@ -76,7 +79,7 @@ def report(projections: Projections, summary: Mapping[str, Any], rows: Mapping[s
     partitions = [_partition(p) for p in summary["partitions"]]
     behind = any(p["lag"] for p in partitions) or any(v["pending"] for v in summary["views"].values())
     paused = summary["paused"]
-    state = _state(summary["workers"], behind, paused is not None)
+    state = _state([worker["state"] for worker in summary["workers"]], behind, paused is not None)
     of_views = state if paused is None else "paused"
     return {
         "state": state,
@@ -87,6 +90,8 @@ def report(projections: Projections, summary: Mapping[str, Any], rows: Mapping[s
         "views": [_view(r, of_views, summary, rows) for r in projections.served],
         "dead_letters": summary["dead_letters"],
         "drift": summary["drift"],
+        "dead_letters_by_reason": summary["dead_letters_by_reason"],
+        "workers": summary["workers"],
     }
 
 

@@ -274,6 +274,8 @@ erasures = Table(
 # SQL views that let the read role see counts, and nothing else, of tables that it must not read.
 STATUS_VIEWS = {
     "dead_letter_count": "SELECT count(*) AS dead_letters FROM dead_letters WHERE state = 'open'",
+    "dead_letter_reasons": "SELECT reason, count(*) AS dead_letters FROM dead_letters "
+    "WHERE state = 'open' GROUP BY reason",
     "pending_count": "SELECT relation, generation, sum(cardinality(keys))::bigint AS pending FROM pending "
     "GROUP BY relation, generation",
 }

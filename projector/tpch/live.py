@@ -3,17 +3,28 @@
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from random import Random
+from time import monotonic
 
 from projector.publish.message import Message
 from projector.tpch import customers, products
-from projector.tpch.calendar import DAY
+from projector.tpch.calendar import DAY, END, FIRST_ORDER
 from projector.tpch.orders import Line, Order, story
 from projector.tpch.steps import Step, numbered, record
+from projector.tpch.timeline import EVENTS_PER_SCALE
 from projector.tpch.words import CARRIERS, NATIONS, email, money, new_product_name, person, retail_price
 
 IN_FLIGHT = 150
 _CHANGES = 0.02  # of all events
 _NOW = ("placed_at", "dispatched_at", "delivered_at")
+
+
+def shop_clock(scale: float, rate: float, seconds: Callable[[], float] = monotonic) -> Callable[[], datetime]:
+    """A clock that goes on where the history ends, so fast that `rate` events a second are as dense as those in it.
+
+    `seconds` is what it is driven by.
+    """
+    speed, began = rate * (END - FIRST_ORDER) / (EVENTS_PER_SCALE * scale), seconds()
+    return lambda: datetime.fromtimestamp(END + speed * (seconds() - began), UTC)
 
 
 def live_events(scale: float, clock: Callable[[], datetime], seed: int = 0) -> Iterator[Message]:

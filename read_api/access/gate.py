@@ -97,7 +97,8 @@ class Gate:
             if problem.status == 401:
                 problem.headers |= self._rates.take(f"address:{address}")
                 if "text/html" in asked.get("accept", ""):  # a browser then asks for a key by itself, as a password
-                    problem.headers["WWW-Authenticate"] += ', Basic realm="prejoin", charset="UTF-8"'
+                    # alone: Chromium takes two challenges in one field for one, whose scheme is the first
+                    problem.headers["WWW-Authenticate"] = 'Basic realm="prejoin", charset="UTF-8"'
             raise
         scope["caller"] = caller
         return self._rates.take(caller.id)

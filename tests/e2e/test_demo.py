@@ -1,5 +1,6 @@
 """`prejoin demo`, as a newcomer runs it: in an empty folder, from start to end."""
 
+import json
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -73,11 +75,47 @@ def test_it_lives_on_until_ctrl_c(folder: Path) -> None:
     deadline = time.monotonic() + 30
     while position(port) == first:
         assert time.monotonic() < deadline, "no new event became visible"
-    os.killpg(running.pid, signal.SIGINT)
+    try:
+        trials(folder, port)
+    finally:
+        os.killpg(running.pid, signal.SIGINT)
     rest, _ = running.communicate(timeout=60)
     assert running.returncode == 130, rest
     assert "Traceback" not in rest
     assert left_behind(folder) == []
+
+
+def trials(folder: Path, port: int) -> None:
+    """What the dashboard says there is to try."""
+
+    def tried(*words: str) -> str:
+        done = demo(folder, *words)
+        said, _ = done.communicate(timeout=100)
+        assert done.returncode == 0, said
+        return said
+
+    def asked(path: str) -> Any:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            return json.load(answer)
+
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
+        page = answer.read().decode()
+    assert '<body data-demo="true">' in page
+    assert re.search(r"c7, .* before, is Zoë Ünal now, in all of its [0-9]+ orders", tried("rename", "c7", "Zoë Ünal"))
+    named = {order["customer_name"] for order in asked("/v1/orders?customer_id=c7&limit=200")["data"]}
+    assert named == {"Zoë Ünal"}
+    assert "Elasticsearch is stopped" in tried("search", "off")
+    assert asked("/v1/orders/search?q=unal&limit=1")["degraded"]
+    assert "Elasticsearch runs" in tried("search", "on")
+    assert "customer_summary is served from generation 2" in tried("rebuild", "customer_summary")
+
+
+def test_what_there_is_to_try_needs_a_demo_that_runs(folder: Path) -> None:
+    for words in (["rename"], ["search", "off"], ["rebuild"]):
+        done = demo(folder, *words)
+        said, _ = done.communicate(timeout=60)
+        assert done.returncode == 2
+        assert said == f"prejoin: no demo runs in {folder}/.prejoin/demo: start one with `prejoin demo`\n"
 
 
 def position(port: int) -> str:

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from projector.publish import Message
-from projector.tpch import EVENTS_PER_SCALE, events, live_events
+from projector.tpch import EVENTS_PER_SCALE, events, live_events, shop_clock
 from projector.tpch.orders import Line
 from projector.tpch.tables import GeneratorError
 from schemas import registry
@@ -168,6 +168,14 @@ def test_live_events_keep_their_contracts_and_tell_the_callers_time() -> None:
     for event in told:
         for field in ("placed_at", "dispatched_at", "delivered_at"):
             assert getattr(event.data, field, event.time) == event.time
+
+
+def test_the_shops_clock_goes_on_behind_its_history_and_as_densely() -> None:
+    days = (datetime(1998, 8, 4) - datetime(1992, 1, 1)).days
+    clock = shop_clock(0.01, 5, iter([100.0, 100.0, 110.0]).__next__)
+    assert clock() == datetime(1998, 8, 4, tzinfo=UTC)
+    passed = clock() - datetime(1998, 8, 4, tzinfo=UTC)  # in ten seconds: 50 events
+    assert passed / timedelta(days=1) == pytest.approx(50 / (EVENTS_PER_SCALE * 0.01 / days))
 
 
 def test_live_orders_name_customers_and_products_of_the_history_and_move_along(messages: list[Message]) -> None:

@@ -1,0 +1,76 @@
+"""The dashboard at `/`: one page and its assets, packaged, served from memory. It asks the public API alone.
+
+Nothing is loaded from anywhere else, and no script or style stands in the page: POLICY says so to the browser.
+"""
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import NamedTuple
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from read_api.problems import Problem
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+PAGE = "index.html"
+_TYPES = {
+    "html": "text/html",
+    "js": "text/javascript",
+    "css": "text/css",
+    "svg": "image/svg+xml",
+    "json": "application/json",
+    "LICENSE": "text/plain",
+}
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Asset(NamedTuple):
+    """A file as it is served; `etag` follows from its bytes, and is weak: on its way it may be compressed."""
+
+    body: bytes
+    media_type: str
+    etag: str
+
+
+def handlers(demo: bool) -> dict[str, Handler]:
+    """The handlers by route template. `demo`: the page tells what to try with the demo's data."""
+    assets = _read(files(__package__) / "static")
+    page = assets.pop(PAGE).body.decode()
+    home = _asset(PAGE, page.replace('data-demo="false"', f'data-demo="{str(demo).lower()}"').encode())
+
+    async def root(request: Request) -> Response:
+        return _answer(request, home)
+
+    async def asset(request: Request) -> Response:
+        found = assets.get(request.path_params["name"])
+        if found is None:
+            raise Problem(404, "the dashboard has no such file")
+        return _answer(request, found)
+
+    return {"/": root, "/dashboard/{name:path}": asset}
+
+
+def _answer(request: Request, asset: Asset) -> Response:
+    headers = {"Cache-Control": "no-cache", "Content-Security-Policy": POLICY, "ETag": asset.etag}
+    if asset.etag in request.headers.get("If-None-Match", ""):
+        return Response(status_code=304, headers=headers)
+    return Response(asset.body, headers=headers, media_type=asset.media_type)
+
+
+def _read(folder: Traversable, prefix: str = "") -> dict[str, Asset]:
+    found: dict[str, Asset] = {}
+    for entry in folder.iterdir():
+        name = prefix + entry.name
+        found |= _read(entry, f"{name}/") if entry.is_dir() else {name: _asset(name, entry.read_bytes())}
+    return found
+
+
+def _asset(name: str, body: bytes) -> Asset:
+    kind = _TYPES[name.rpartition(".")[2]]
+    return Asset(body, kind, f'W/"{hashlib.sha256(body).hexdigest()[:20]}"')
