@@ -23,11 +23,12 @@ class CursorError(ValueError):
 def query_digest(
     resource: Resource, conditions: Sequence[Condition], sort: Sequence[tuple[str, bool]], q: str | None = None
 ) -> bytes:
-    """What a cursor is bound to: view, filters (in whatever order they were given), sort and, of a search, what it
-    asks for; not limit nor fields.
+    """What a cursor is bound to: view and snapshot, filters (in whatever order they were given), sort and, of a search,
+    what it asks for; not limit nor fields.
     """
     filters = sorted((c.field, c.operator, sorted({str(value) for value in c.values})) for c in conditions)
-    bound = json.dumps([resource.name, filters, list(sort), *([] if q is None else [q])])
+    of = resource.name if resource.snapshot is None else [resource.name, resource.snapshot]
+    bound = json.dumps([of, filters, list(sort), *([] if q is None else [q])])
     return hashlib.blake2b(bound.encode(), digest_size=_DIGEST_SIZE).digest()
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from read_api.export.formats import FORMATS
 from read_api.freshness import MAX_WAIT, POSITIONS_PATTERN
 from read_api.kinds import Schema, nullable
-from read_api.parameters import COUNTS, DEFAULT_LIMIT, MAX_LIMIT, MAX_VALUES, operators
+from read_api.parameters import COUNTS, DEFAULT_LIMIT, MAX_LIMIT, MAX_VALUES, SNAPSHOT, SNAPSHOT_NAME, operators
 from read_api.resource import NULL_KEY, Field, Resource, nested
 from read_api.search.body import FACET_VALUES
 from read_api.search.words import MAX_LENGTH, MAX_WORDS
@@ -112,6 +112,7 @@ _TEXT = "^[^\\u0000]*$"  # what Postgres can hold
 _WAITING, _KNOWING = ("MinPosition", "Prefer"), ("IfNoneMatch",)
 _INDEXED = "Indexed."
 _NOT_INDEXED = "Not indexed: on its own it reads the rows one by one, for 10 seconds at most."
+_OF_A_MOMENT = "The view as this snapshot has it, which `prejoin rebuild --as-of` made."
 _FORMAT = """Of the file. CSV: texts in quotes, null as nothing, a quote before what a spreadsheet would run. NDJSON:
 rows as a list has them. Parquet: money as decimals, times as UTC timestamps, lists as lists of structs."""
 _COUNT: Described = {
@@ -228,7 +229,7 @@ def _list(resource: Resource, parent: Resource | None = None) -> Described:
     if parent and above:
         name, what = f"list_{resource.name}_of_{parent.name}", f"{what} of one row of {parent.name}"
     ok = _content(page, fresh=True, tagged=("ETag", "Link"))
-    described = _operation(name, what, resource.name, ok, missing=above is not None, tagged=True)
+    described = _operation(name, what, resource.name, ok, missing=True, tagged=True)
     taken = [p for p in _all_filters(resource) if above is None or p["name"] != above.name]
     within = [_in_path(above)] if above else []
     return described | {"parameters": [*within, *_paging(resource), _COUNT, *taken, *_refer(*_WAITING, *_KNOWING)]}
@@ -237,9 +238,9 @@ def _list(resource: Resource, parent: Resource | None = None) -> Described:
 def _export(resource: Resource) -> Described:
     content = {form.media_type: {"schema": {"type": "string"}} for form in FORMATS.values()}
     ok = _content({}, fresh=True, tagged=("Content-Disposition",)) | {"content": content}
-    described = _operation(f"export_{resource.name}", f"All rows of {resource.name} as a file", resource.name, ok)
+    described = _operation(f"export_{resource.name}", f"All rows of {resource.name} as a file", resource.name, ok, True)
     form = _query("format", _FORMAT, {"enum": list(FORMATS)}, required=True)
-    options = [p for p in _paging(resource) if p["name"] in ("sort", "fields")]
+    options = [p for p in _paging(resource) if p["name"] in ("sort", "fields", SNAPSHOT)]
     return described | {"parameters": [form, *options, *_all_filters(resource), *_refer(*_WAITING)]}
 
 
@@ -268,6 +269,7 @@ def _search(resource: Resource) -> Described:
         f"Rows of {resource.name} by their words",
         resource.name,
         _content({**_SEARCHED, "properties": {"data": {"type": "array", "items": hit}, **_FOUND}}, fresh=True),
+        missing=True,
     )
     return described | {
         "parameters": [*_searching(resource), *_paging(resource), *_all_filters(resource), *_refer(*_WAITING)]
@@ -292,7 +294,7 @@ def _one(resource: Resource) -> Described:
     key = [_in_path(field) for field in resource.key]
     what = f"One row of {resource.name}"
     described = _operation(f"get_{resource.name}", what, resource.name, ok, missing=True, tagged=True)
-    return described | {"parameters": [*key, *_refer(*_WAITING, *_KNOWING)]}
+    return described | {"parameters": [*key, _SNAPSHOT, *_refer(*_WAITING, *_KNOWING)]}
 
 
 def _in_path(field: Field) -> Described:
@@ -358,11 +360,15 @@ def _paging(resource: Resource) -> list[Described]:
         _query("limit", f"Rows of a page, at most {MAX_LIMIT}: more is cut to that.", limit),
         _query("cursor", "`next_cursor` of the page before, with the same filters and sort.", {"type": "string"}),
         _query("fields", "The columns wanted; the key always comes.", columns, explode=False),
+        _SNAPSHOT,
     ]
 
 
 def _query(name: str, description: str, schema: Schema, **more: object) -> Described:
     return {"name": name, "in": "query", "description": description, "schema": schema, **more}
+
+
+_SNAPSHOT = _query(SNAPSHOT, _OF_A_MOMENT, {"type": "string", "pattern": f"^{SNAPSHOT_NAME.pattern}$"})
 
 
 def _headers() -> Mapping[str, Described]:

@@ -17,11 +17,13 @@ from read_api.statements import Condition, Shape
 
 DEFAULT_LIMIT, MAX_LIMIT = 25, 200
 MAX_VALUES = 200
-OPTIONS = ("sort", "limit", "fields", "cursor")
+SNAPSHOT = "snapshot"
+OPTIONS = ("sort", "limit", "fields", "cursor", SNAPSHOT)
 COUNTS = ("exact", "estimated")
 PERSONAL = "is personal: without the scope pii it neither filters, sorts nor counts"
 RANGES = ("gt", "gte", "lt", "lte")
 _SHOWN = 100  # characters of a name that an answer repeats
+SNAPSHOT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _NAME = re.compile(r"(?P<field>[^\[\]]+)(\[(?P<operator>[a-z]+)\])?")
 _COMMA = re.compile(r"(?<!\\),")  # one behind a backslash belongs to the value
 
@@ -59,10 +61,21 @@ def read_pairs(request: Request) -> list[tuple[str, str]]:
     return found
 
 
-def refuse_any(request: Request) -> None:
-    """For what takes no parameters."""
-    if pairs := read_pairs(request):
-        raise bad_request([ParameterError(shown(name), "is not a parameter here: there are none") for name, _ in pairs])
+def refuse_any(request: Request, but: Sequence[str] = ()) -> None:
+    """For what takes no parameters, or few."""
+    if pairs := [name for name, _ in read_pairs(request) if name not in but]:
+        there = f"there is {', '.join(but)} alone" if but else "there are none"
+        raise bad_request([ParameterError(shown(name), f"is not a parameter here: {there}") for name in pairs])
+
+
+def at_snapshot(resource: Resource, request: Request) -> Resource:
+    """The view as the snapshot has it that a request names; as it is, where it names none. Raises a 400 Problem."""
+    name = dict(read_pairs(request)).get(SNAPSHOT)
+    if name is None:
+        return resource
+    if not SNAPSHOT_NAME.fullmatch(name):
+        raise bad_request([ParameterError(SNAPSHOT, "should be the name of a snapshot: letters, digits, _ . -")])
+    return resource.at(name)
 
 
 def read_list(resource: Resource, request: Request, under: Condition | None = None) -> ListQuery:

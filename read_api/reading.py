@@ -80,7 +80,8 @@ class Reader:
         Once the wanted positions are applied; raises a 503 Problem if they are not in time.
         """
         found, freshness = await self._read(resource, ask)
-        if not freshness.reaches(wanted.positions) and wanted.wait:
+        # nothing is added to a snapshot
+        if not freshness.reaches(wanted.positions) and wanted.wait and resource.snapshot is None:
             await self._waiters.wait(wanted.positions, wanted.wait)
             found, freshness = await self._read(resource, ask)
         if not freshness.reaches(wanted.positions):
@@ -93,11 +94,11 @@ class Reader:
                 generation = await self._served(resource)
                 as_of, lag, positions, now_served, *found = await self._database.one(*ask(generation))
             except NOT_AS_DECLARED:
-                self._generations.pop(resource.name, None)
+                self._generations.pop(resource.definition, None)
                 continue
             if now_served == generation:
                 return found, Freshness(as_of, lag, positions, generation)
-            self._generations.pop(resource.name, None)
+            self._generations.pop(resource.definition, None)
         raise await missing(self._database, resource)
 
     async def _estimated(self, resource: Resource, shape: Shape, values: Mapping[str, Any]) -> int:
@@ -108,21 +109,27 @@ class Reader:
                 ((plan,),) = await self._database.one(asked.sql, asked.values(values))
                 return int(plan["Plan"]["Plan Rows"])
             except NOT_AS_DECLARED:
-                self._generations.pop(resource.name, None)
+                self._generations.pop(resource.definition, None)
         raise await missing(self._database, resource)
 
     async def _served(self, resource: Resource) -> int:
-        if known := self._generations.get(resource.name):
+        if known := self._generations.get(resource.definition):
             return known
         rows = await self._database.all(SERVED, [resource.definition])
         if not rows:
             raise errors.UndefinedTable
-        self._generations[resource.name] = int(rows[0][0])
-        return self._generations[resource.name]
+        self._generations[resource.definition] = int(rows[0][0])
+        return self._generations[resource.definition]
 
 
 async def missing(database: Database, resource: Resource) -> Problem:
-    """503: the view is not in the database, or not as this process declares it."""
+    """503: the view is not in the database, or not as this process declares it; 404: no snapshot has it so."""
+    if resource.snapshot is not None:
+        return Problem(
+            404,
+            f"there is no snapshot {resource.snapshot} of {resource.path} as this process declares it: "
+            "`prejoin snapshots list` shows those there are",
+        )
     try:
         ((other,),) = await database.all(IS_OTHER, [resource.name])
     except (errors.UndefinedTable, errors.InsufficientPrivilege):

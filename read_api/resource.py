@@ -1,6 +1,7 @@
 """A served view as the API sees it: its path, its columns and their kinds, its key."""
 
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -52,6 +53,7 @@ class Resource:
         self, relation: Relation, definition: str = "", personal: Iterable[str] = (), hides: bool = False
     ) -> None:
         self.definition = definition  # its digest, by which generations that were built from it are told
+        self.snapshot: str | None = None
         self.name, self.relation, self.personal = relation.name, relation, frozenset(personal)
         self.hidden = self.personal if hides else frozenset[str]()
         self.path = f"/v1/{relation.path}"
@@ -65,6 +67,19 @@ class Resource:
     def masked(self) -> "Resource":
         """The view for those who may not see personal columns: null in each row, and of no use to find rows by."""
         return Resource(self.relation, self.definition, self.personal, hides=True) if self.personal else self
+
+    def at(self, snapshot: str) -> "Resource":
+        """The view as a named snapshot has it."""
+        made = copy(self)
+        made.snapshot, made.definition = snapshot, f"{self.definition}@{snapshot}"
+        return made
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the same statements read both, whatever they are given to read."""
+        return isinstance(other, Resource) and (self.relation, self.hidden) == (other.relation, other.hidden)
+
+    def __hash__(self) -> int:
+        return hash((self.relation, self.hidden))
 
     def hides(self, name: str) -> bool:
         """Whether a column, or a field inside one, may not be seen."""

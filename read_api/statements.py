@@ -42,15 +42,17 @@ from read_api.resource import Field, Resource, Term
 
 # What each answer was read at: As-Of in RFC 3339, seconds since then, the last applied offsets, the generation. In the
 # same statement as the rows, so that all of it is of one snapshot. A process reads the newest whole generation of the
-# definition that it knows, live or kept: a kept one is as it was when it was last served.
-_AS_OF = "(CASE WHEN g.state = 'kept' THEN g.as_of ELSE projection_group.as_of END)"
+# definition that it knows, live or kept: a kept one is as it was when it was last served. That of a snapshot is asked
+# for by the snapshot's name behind the definition's digest.
+_AS_OF = "(CASE WHEN g.state <> 'live' THEN g.as_of ELSE projection_group.as_of END)"
 FRESHNESS = f"""
 {utc_text(_AS_OF)},
 round(greatest(extract(epoch FROM clock_timestamp() - {_AS_OF}), 0), 3),
-CASE WHEN g.state = 'kept' THEN coalesce(g.positions, '{{}}') ELSE {APPLIED} END,
+CASE WHEN g.state <> 'live' THEN coalesce(g.positions, '{{}}') ELSE {APPLIED} END,
 g.generation"""
 NEWEST = """
-(SELECT * FROM generations WHERE digest = $%d AND state IN ('live', 'kept') ORDER BY generation DESC LIMIT 1)"""
+(SELECT * FROM generations WHERE concat(digest, '@' || snapshot) = $%d AND state IN ('live', 'kept', 'snapshot')
+ ORDER BY generation DESC LIMIT 1)"""
 AT = f"projection_group LEFT JOIN {NEWEST} AS g ON true"
 NOW = f"SELECT {FRESHNESS} FROM {AT % 1}"
 """FRESHNESS alone; takes the definition's digest."""

@@ -10,7 +10,7 @@ from read_api import cursors
 from read_api.access.callers import seen
 from read_api.conditional import answer, known_tags
 from read_api.freshness import Wanted, read_wanted
-from read_api.parameters import read_list, read_pairs, refuse_any
+from read_api.parameters import SNAPSHOT, at_snapshot, read_list, read_pairs, refuse_any
 from read_api.problems import ParameterError, Problem, bad_request
 from read_api.reading import Page, Reader
 from read_api.resource import NULL_KEY, Field, Resource
@@ -28,7 +28,7 @@ def list_handler(resource: Resource, reader: Reader, parent: Resource | None = N
         under = _key_condition(parent.key[0], request) if parent else None
         if parent and under is None:
             raise _not_found(parent, {})
-        shown = seen(resource, request)
+        shown = at_snapshot(seen(resource, request), request)
         query, wanted = read_list(shown, request, under), read_wanted(request)
         known = known_tags(request)
         page = await reader.page(shown, wanted, query.shape, query.conditions, query.after, known)
@@ -48,8 +48,8 @@ def one_handler(resource: Resource, reader: Reader) -> Handler:
     """`GET /v1/orders/{order_id}`."""
 
     async def one_row(request: Request) -> Response:
-        shown = seen(resource, request)
-        refuse_any(request)
+        shown = at_snapshot(seen(resource, request), request)
+        refuse_any(request, but=(SNAPSHOT,))
         wanted = read_wanted(request)
         conditions = [c for field in resource.key if (c := _key_condition(field, request))]
         if len(conditions) < len(resource.key):

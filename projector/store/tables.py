@@ -66,12 +66,18 @@ generations = Table(
     Column("generation", Integer, primary_key=True),
     Column("version", Integer, nullable=False),
     Column("digest", Text, nullable=False, comment="of the definition it was built from"),
-    Column("state", Text, nullable=False, comment="building, live, or kept: served before, as it was then"),
+    Column(
+        "state",
+        Text,
+        nullable=False,
+        comment="building, live, kept (served before, as it was then), copy (being made) or snapshot",
+    ),
     Column("built_at", _at, nullable=False, server_default=func.now()),
     Column("as_of", _at, comment="of a kept one: the group's, at the switch"),
     Column(
         "positions", ARRAY(Text), comment="of a kept one: the last applied offsets at the switch, as the API tells them"
     ),
+    Column("snapshot", Text, comment="the name of the snapshot that it belongs to"),
 )
 served = Table(
     "served",
@@ -164,7 +170,6 @@ copies = Table(
     Column("phase", Text, nullable=False, comment="replaying, building, catching up, searching or done"),
     Column("generations", JSONB, nullable=False, comment="relation → the generation that is the copy's"),
     Column("declared", Text, nullable=False, comment="digest of the declarations that it is made by"),
-    Column("positions", JSONB, comment="of a snapshot: topic, partition and next of each"),
     Column("done", BigInteger, nullable=False, server_default=text("0"), comment="of the phase"),
     Column("total", BigInteger),
     Column("runner", Text, nullable=False, comment="host and process that work at it"),

@@ -63,12 +63,13 @@ ON CONFLICT (relation) DO UPDATE SET generation = excluded.generation
 """
 _SERVED = "SELECT relation, generation FROM served"
 _REPLACED = "UPDATE copies SET state = 'replaced', phase = 'done' WHERE id = %s"
-_SNAPSHOT = """
-UPDATE copies SET state = 'snapshot', phase = 'done', positions = (
-  SELECT coalesce(jsonb_object_agg(topic || '/' || partition, next - 1), '{{}}') FROM {copy}.positions WHERE next > 0)
-WHERE id = %s
+_SNAPSHOT = "UPDATE copies SET state = 'snapshot', phase = 'done' WHERE id = %s"
+_ITS = """
+UPDATE generations SET state = 'snapshot', snapshot = %(name)s, as_of = %(until)s, positions = ARRAY(
+  SELECT concat(topic, '/', partition, '@', next - 1) FROM {copy}.positions WHERE next > 0
+  ORDER BY topic COLLATE "C", partition)
+WHERE (relation, generation) = (%(relation)s, %(generation)s)
 """
-_ITS = "UPDATE generations SET state = 'snapshot' WHERE relation = %s AND generation = %s"
 
 
 def settled(connection: psycopg.Connection[Any], copy: str) -> list[tuple[int, str]]:
@@ -112,7 +113,9 @@ def keep_snapshot(cursor: Cursor, group: str, projections: Projections, copy: Co
     own = copy_group(group, copy.id)
     for relation in projections.served:
         let_readers_read(cursor, relation, copy.generations[relation.name])
+    its = sql.SQL(_ITS).format(copy=sql.Identifier(own))
     for name, generation in copy.generations.items():
-        cursor.execute(_ITS, (name, generation))
-    cursor.execute(sql.SQL(_SNAPSHOT).format(copy=sql.Identifier(own)), (copy.id,))
+        values = {"name": copy.name, "until": copy.until, "relation": name, "generation": generation}
+        cursor.execute(its, values)
+    cursor.execute(_SNAPSHOT, (copy.id,))
     drop_schemas(cursor, group, copy)

@@ -15,6 +15,7 @@ from read_api.export.formats import FORMATS
 from read_api.export.parameters import Asked, read_export
 from read_api.export.snapshot import opened
 from read_api.freshness import Freshness, Wanted, read_wanted
+from read_api.parameters import at_snapshot
 from read_api.problems import unavailable
 from read_api.reading import Reader
 from read_api.resource import Resource
@@ -78,7 +79,7 @@ def export_handler(resource: Resource, exports: Exports) -> Handler:
     """`GET /v1/orders/export`."""
 
     async def export_rows(request: Request) -> Response | Download:
-        shown = seen(resource, request)
+        shown = at_snapshot(seen(resource, request), request)
         asked, wanted = read_export(shown, request), read_wanted(request)
         if request.method == "HEAD":
             return Response(headers=_headers(shown, asked, await exports.freshness(shown, wanted), wanted))

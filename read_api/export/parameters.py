@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from starlette.requests import Request
 
 from read_api.export.formats import FORMATS
-from read_api.parameters import Reading
+from read_api.parameters import SNAPSHOT, Reading
 from read_api.resource import Resource
 from read_api.statements import Condition
 
-OPTIONS = ("format", "sort", "fields")
+OPTIONS = ("format", "sort", "fields", SNAPSHOT)
 
 
 @dataclass(frozen=True)

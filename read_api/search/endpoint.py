@@ -14,6 +14,7 @@ from projector.search.document import Document
 from read_api.access.callers import seen
 from read_api.database import Database
 from read_api.freshness import Wanted, read_wanted, too_early
+from read_api.parameters import at_snapshot
 from read_api.resource import Resource
 from read_api.search.answer import Found, answer
 from read_api.search.elastic import Elastic, Unanswered
@@ -44,14 +45,16 @@ def search_handler(resource: Resource, backends: Backends) -> Handler:
     document = Document(resource.relation, backends.group)
 
     async def search_rows(request: Request) -> Response:
-        search, wanted = read_search(seen(resource, request), request), read_wanted(request)
+        shown = at_snapshot(seen(resource, request), request)
+        search, wanted = read_search(shown, request), read_wanted(request)
         found, backend = None, "postgres"
-        if backends.elastic:
+        indexed = backends.elastic is not None and shown.snapshot is None  # snapshots have no index
+        if backends.elastic and indexed:
             found = await _from_index(search, wanted, document, backends, backends.elastic)
             backend = "elasticsearch" if found else backend
         if found is None:
             found = await backends.postgres.search(search, wanted)
-        degraded = bool(backends.elastic) and backend == "postgres"
+        degraded = indexed and backend == "postgres"
         backends.searched(resource.name, backend, degraded)
         body = answer(search, found, backend, degraded)
         headers = {"Cache-Control": "no-cache", **found.freshness.headers(), **wanted.headers()}

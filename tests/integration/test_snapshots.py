@@ -70,7 +70,7 @@ def expected(records: list[Record], until: datetime) -> dict[str, Rows]:
         for row in views[view].values():
             if row["customer_id"] in erased:
                 row.update(dict.fromkeys(columns))
-                if view == "customer_summary":
+                if view == "customer_summary" and row["updated_at"] is not None:  # known then
                     row["erased"] = True
     return views
 

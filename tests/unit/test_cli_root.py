@@ -206,4 +206,4 @@ def test_a_long_job_says_a_line_every_few_seconds(
     lines = _Lines("events", None)
     for _ in range(4):
         lines.advance(10)
-    assert capsys.readouterr().err == "events: 30\n"
+    assert capsys.readouterr().err == "events: 30, 8 a second\n"

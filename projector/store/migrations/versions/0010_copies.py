@@ -30,12 +30,6 @@ def upgrade() -> None:
             comment="relation → the generation that is the copy's",
         ),
         sa.Column("declared", sa.Text(), nullable=False, comment="digest of the declarations that it is made by"),
-        sa.Column(
-            "positions",
-            postgresql.JSONB(astext_type=sa.Text()),
-            nullable=True,
-            comment="of a snapshot: topic, partition and next of each",
-        ),
         sa.Column("done", sa.BigInteger(), server_default=sa.text("0"), nullable=False, comment="of the phase"),
         sa.Column("total", sa.BigInteger(), nullable=True),
         sa.Column("runner", sa.Text(), nullable=False, comment="host and process that work at it"),
@@ -44,4 +38,16 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("name"),
         comment="Copies of entities and views, made from the log; the schemas of each are named group$id.",
+    )
+    op.add_column(
+        "generations",
+        sa.Column("snapshot", sa.Text(), nullable=True, comment="the name of the snapshot that it belongs to"),
+    )
+    op.alter_column(
+        "generations",
+        "state",
+        comment="building, live, kept (served before, as it was then), copy (being made) or snapshot",
+        existing_type=sa.Text(),
+        existing_nullable=False,
+        existing_comment="building, live, or kept: served before, as it was then",
     )
