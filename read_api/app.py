@@ -98,8 +98,6 @@ def create_app(settings: Settings | None = None, ends: AskEnds | None = None) ->
     app.exception_handler(HTTPException)(on_http_exception)
     app.add_middleware(Compression)
     app.add_middleware(Boundary, metrics=metrics)
-    digests = relation_digests(projections)
-    resources = [Resource(relation, digests[relation.name]) for relation in projections.served]
     app.add_middleware(Gate, access=access, rates=Rates(settings.api_rate))
     if settings.origins:
         app.add_middleware(CORSMiddleware, allow_origins=settings.origins, **CORS)
