@@ -97,7 +97,6 @@ def create_app(settings: Settings | None = None, ends: AskEnds | None = None) ->
     app.exception_handler(Problem)(on_problem)
     app.exception_handler(HTTPException)(on_http_exception)
     app.add_middleware(Compression)
-    app.add_middleware(Boundary, metrics=metrics)
     app.add_middleware(Gate, access=access, rates=Rates(settings.api_rate))
     if settings.origins:
         app.add_middleware(CORSMiddleware, allow_origins=settings.origins, **CORS)
