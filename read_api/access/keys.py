@@ -58,7 +58,9 @@ class Keys:
                 return
             try:
                 rows = [ApiKey(*row) for row in await self._database.all(ALL)]
-            except (Problem, errors.UndefinedTable, errors.InsufficientPrivilege):
+            except (errors.UndefinedTable, errors.InsufficientPrivilege):
+                raise unavailable("the database is not migrated: run `prejoin migrate`", "not-migrated") from None
+            except Problem:
                 if now - self._known > SECONDS_WITHOUT_POSTGRES:
                     raise unavailable(
                         "the database does not answer, so no key can be told from another", "database"

@@ -90,12 +90,15 @@ async def test_another_generation_has_another_tag(shop: World, client: httpx.Asy
     views = f'"{shop.group}_views"'
     shop.execute(f"CREATE TABLE {views}.product_sales__g2 AS TABLE product_sales__g1")
     shop.execute("GRANT SELECT ON product_sales__g2 TO PUBLIC")
-    shop.execute("UPDATE served SET generation = 2 WHERE relation = 'product_sales'")
+    shop.execute(
+        "INSERT INTO generations (relation, generation, version, digest, state)"
+        " SELECT relation, 2, version, digest, 'live' FROM generations WHERE relation = 'product_sales'"
+    )
     try:
         again = await got(client, "/v1/products/p1", tag)
         assert (again.status_code, again.headers["etag"][:5]) == (200, 'W/"2-')
     finally:
-        shop.execute("UPDATE served SET generation = 1 WHERE relation = 'product_sales'")
+        shop.execute("DELETE FROM generations WHERE relation = 'product_sales' AND generation = 2")
         shop.execute("DROP TABLE product_sales__g2")
 
 
