@@ -15,6 +15,7 @@ import pyarrow.parquet
 import pytest
 from starlette.types import Message
 
+from projector.store.definitions import relation_digests
 from read_api.database import Database
 from read_api.export.endpoint import EXPORTS, LIMITS, Exports
 from read_api.export.parameters import Asked
@@ -191,7 +192,7 @@ def products(shop: World) -> Resource:
         f"INSERT INTO {shop.table('product_sales')} (product_id, name, discontinued, orders, units, revenue)"
         " SELECT 'p' || lpad(n::text, 7, '0'), repeat('x', 600), false, 0, 0, '{}' FROM generate_series(1, 30000) AS n"
     )
-    return Resource(shop.projections.relation("product_sales"))
+    return Resource(shop.projections.relation("product_sales"), relation_digests(shop.projections)["product_sales"])
 
 
 def asked_of(resource: Resource) -> Asked:
@@ -209,7 +210,10 @@ async def test_it_is_of_one_moment_and_generation_whatever_happens_meanwhile(
         views = f'"{shop.group}_views"'
         shop.execute("UPDATE product_sales__g1 SET name = 'changed'")
         shop.execute(f"CREATE TABLE {views}.product_sales__g9 (LIKE product_sales__g1)")
-        shop.execute("UPDATE served SET generation = 9 WHERE relation = 'product_sales'")
+        shop.execute(
+            "INSERT INTO generations (relation, generation, version, digest, state)"
+            " SELECT relation, 9, version, digest, 'live' FROM generations WHERE relation = 'product_sales'"
+        )
         dropped = asyncio.create_task(asyncio.to_thread(_refused_to_drop, shop))
         assert await dropped, "what is being read is not dropped"
         slow.goes_on.set()
@@ -219,7 +223,7 @@ async def test_it_is_of_one_moment_and_generation_whatever_happens_meanwhile(
         assert [row["product_id"] for row in rows] == [f"p{n:07}" for n in range(1, 30_001)]
         assert {row["name"] for row in rows} == {"x" * 600}
     finally:
-        shop.execute("UPDATE served SET generation = 1 WHERE relation = 'product_sales'")
+        shop.execute("DELETE FROM generations WHERE relation = 'product_sales' AND generation = 9")
         shop.execute("DROP TABLE product_sales__g9")
 
 
