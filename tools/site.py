@@ -25,8 +25,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for name, write in PAGES.items():
         files.append(File.generated(config, name, content=write()))
     for source, name in ELSEWHERE.items():
-        text = (REPOSITORY / source).read_text()
-        files.append(File.generated(config, name, content=_LINK.sub(lambda m: _moved(m[0], source, name), text)))
+        text = _moved((REPOSITORY / source).read_text(), source, name)
+        files.append(File.generated(config, name, content=text))
     return files
 
 
@@ -34,12 +34,15 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     """Lead links from docs/ to pages outside it to where those are in the site."""
     if page.file.generated_by:
         return markdown
-    source = f"docs/{page.file.src_uri}"
-    return _LINK.sub(lambda m: _moved(m[0], source, page.file.src_uri), markdown)
+    return _moved(markdown, f"docs/{page.file.src_uri}", page.file.src_uri)
 
 
-def _moved(link: str, source: str, name: str) -> str:
-    """A link of the repository's file `source` as it is from the site's page `name`."""
-    target = posixpath.normpath(posixpath.join(posixpath.dirname(source), link))
-    there = ELSEWHERE.get(target, target.removeprefix("docs/"))
-    return posixpath.relpath(there, posixpath.dirname(name) or ".")
+def _moved(text: str, source: str, name: str) -> str:
+    """The text of the repository's file `source` as the site's page `name`: its links lead to the same pages."""
+
+    def moved(link: re.Match[str]) -> str:
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(source), link[0]))
+        there = ELSEWHERE.get(target, target.removeprefix("docs/"))
+        return posixpath.relpath(there, posixpath.dirname(name) or ".")
+
+    return _LINK.sub(moved, text)

@@ -11,8 +11,8 @@ from read_api.database import Database
 from read_api.metrics import Metrics as ApiMetrics
 from tools.reference.markdown import codes, paragraphs, table
 
-ABOUT = """Worker and indexer answer at `/metrics` on `PREJOIN_METRICS_PORT`, the API on its own port. What they mean to who
-operates them: [operate](../how-to/operate.md). A dashboard and alert rules: [watch it](../how-to/watch.md)."""
+ABOUT = """Worker and indexer answer at `/metrics` on `PREJOIN_METRICS_PORT`, the API on its own port. What they mean to
+who operates them: [operate](../how-to/operate.md). A dashboard and alert rules: [watch it](../how-to/watch.md)."""
 
 
 class Metric(NamedTuple):

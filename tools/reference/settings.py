@@ -8,8 +8,8 @@ from projector.settings import Settings
 from tools.reference.markdown import code, paragraphs, table
 
 GUIDE = Path(__file__).parents[2] / "docs/how-to/configure.md"
-ABOUT = """Environment variables, or a `.env` file in the working directory; the environment wins. What goes together with
-what is in [configure](../how-to/configure.md)."""
+ABOUT = """Environment variables, or a `.env` file in the working directory; the environment wins. More on
+them is in [configure](../how-to/configure.md)."""
 
 
 def page() -> str:
@@ -38,9 +38,8 @@ def _values(schema: dict[str, Any]) -> str:
 
 def _default(schema: dict[str, Any]) -> str:
     default = schema.get("default")
-    return {None: "–", "": "empty"}.get(default) or code(
-        str(default).lower() if default in (True, False) else str(default)
-    )
+    shown = str(default).lower() if isinstance(default, bool) else str(default)
+    return "–" if default is None else code(shown) or "empty"
 
 
 def _linked(meaning: str) -> str:

@@ -9,8 +9,9 @@ from read_api.docs import type_of
 from read_api.kinds import kind_of
 from tools.reference.markdown import code, codes, paragraphs, table
 
-ABOUT = """What the API serves: one row for each key. Types are those of JSON; money and other decimals are strings, so that
-nothing is rounded. Any column may be null unless it is part of the key. How one is made: [add a view](../how-to/add-a-view.md)."""
+ABOUT = """What the API serves: one row for each key. Types are those of JSON; money and other decimals are strings, so
+that nothing is rounded. Any column may be null unless it is part of the key. How one is made:
+[add a view](../how-to/add-a-view.md)."""
 
 
 def page() -> str:
