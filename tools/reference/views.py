@@ -44,7 +44,7 @@ def _view(relation: Relation, personal: set[str], projections: Projections) -> s
     return paragraphs(
         f"## {relation.name}",
         _told(relation, projections),
-        table(("", ""), [fact for fact in facts if fact[1]]),
+        table(facts[0], [fact for fact in facts[1:] if fact[1]]),
         table(("column", "type", ""), rows),
     )
 
