@@ -1,7 +1,7 @@
 # Every target does its own set-up: a virtual environment in .venv with the pinned packages and prejoin itself.
 # Needed beforehand: make, and Python 3.11 or newer. Another Python: `make test PYTHON=/path/to/python3.12`.
 .DEFAULT_GOAL := help
-.PHONY: help demo test browser screenshots vendor torture check bench bench-quick clean
+.PHONY: help demo test docs browser screenshots vendor torture check bench bench-quick clean
 
 # python3, unless that is older than 3.11: then the newest of the others that there are
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -17,6 +17,9 @@ demo: $(SETUP) ## run the whole system on embedded servers; options: make demo A
 
 test: $(SETUP) ## run all tests; some of them: make test ARGS=tests/unit
 	@$(BIN)/pytest $(ARGS)
+
+docs: $(SETUP) ## the documentation as a site, its reference from the code, its links checked, into build/site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(ARGS)
 
 browser: ## install Debian's chromium, as root, for the tests that look at the dashboard; without it they are skipped
 	@sh tools/install_chromium.sh

@@ -37,37 +37,37 @@ def docs_page(described: Described) -> str:
 def _path(described: Described, path: str, operation: Described) -> str:
     shown = escape(path)
     link = shown if "{" in path else f'<a href="{shown}">{shown}</a>'
-    parameters = [_resolve(described, p) for p in operation.get("parameters", [])]
+    parameters = [resolve(described, p) for p in operation.get("parameters", [])]
     ok = operation["responses"]["200"]["content"]
     return (
         f"<section><h2>GET {link}</h2><p>{escape(operation['summary'])}</p>"
-        + _folded("parameters", _grouped(parameters))
-        + _folded("row", _columns(_row_of(_resolve(described, next(iter(ok.values()))["schema"]))))
+        + _folded("parameters", grouped(parameters))
+        + _folded("row", _columns(row_of(resolve(described, next(iter(ok.values()))["schema"]))))
         + "</section>"
     )
 
 
-def _grouped(parameters: list[Described]) -> list[tuple[str, str, str]]:
+def grouped(parameters: list[Described]) -> list[tuple[str, str, str]]:
     """Name, type and description of each, a column's filters with all their operators in one row."""
     operators: dict[str, list[str]] = {}
     for parameter in parameters:
         name, bracket, operator = parameter["name"].partition("[")
         operators.setdefault(name, []).extend([f"`[{operator}`"] if bracket else [])
     return [
-        (p["name"], _type(p["schema"]), " ".join([p.get("description", ""), *operators[p["name"]]]))
+        (p["name"], type_of(p["schema"]), " ".join([p.get("description", ""), *operators[p["name"]]]))
         for p in parameters
         if p["name"] in operators
     ]
 
 
-def _row_of(schema: Described) -> Described:
+def row_of(schema: Described) -> Described:
     """Of a page the row that it lists, of a search the row of its hits."""
     row: Described = schema.get("properties", {}).get("data", {}).get("items", schema)
     return row.get("properties", {}).get("row", row) if "highlights" in row.get("properties", {}) else row
 
 
 def _columns(row: Described) -> list[tuple[str, str, str]]:
-    return [(name, _type(schema), "") for name, schema in row.get("properties", {}).items()]
+    return [(name, type_of(schema), "") for name, schema in row.get("properties", {}).items()]
 
 
 def _folded(title: str, rows: list[tuple[str, str, str]]) -> str:
@@ -79,19 +79,21 @@ def _folded(title: str, rows: list[tuple[str, str, str]]) -> str:
     return f"<details><summary>{title} ({len(rows)})</summary><table>{cells}</table></details>"
 
 
-def _type(schema: Described) -> str:
+def type_of(schema: Described) -> str:
+    """A schema in a few words."""
     if "enum" in schema:
         return ", ".join(schema["enum"]) if len(schema["enum"]) <= SHOWN else "column"
     kind = schema.get("type", "any")
     if isinstance(kind, list):
         kind = " or ".join(kind)
     inner = schema.get("items", {})
-    form = schema.get("format") or ("decimal" if "pattern" in schema else "")
-    listed = f" of {_type(inner)}" if inner and "properties" not in inner else ""
+    form = schema.get("format") or ("decimal" if schema.get("pattern", "").startswith("^-?[0-9]") else "")
+    listed = f" of {type_of(inner)}" if inner and "properties" not in inner else ""
     return f"{kind}{listed}" + (f" ({form})" if form else "")
 
 
-def _resolve(described: Described, part: Described) -> Described:
+def resolve(described: Described, part: Described) -> Described:
+    """A part of the document, or what it refers to."""
     while "$ref" in part:
         found: Any = described
         for name in part["$ref"].removeprefix("#/").split("/"):

@@ -18,20 +18,20 @@ class Metrics:
     """The metrics of one application; labels take few values, whatever a client sends."""
 
     def __init__(self, database: Database) -> None:
-        self._registry = CollectorRegistry()
+        self.registry = CollectorRegistry()
         self._requests = Counter(
-            "prejoin_api_requests", "Requests answered", ["method", "route", "status"], registry=self._registry
+            "prejoin_api_requests", "Requests answered", ["method", "route", "status"], registry=self.registry
         )
         self._seconds = Histogram(
-            "prejoin_api_request_seconds", "Time to answer", ["route"], buckets=_SECONDS, registry=self._registry
+            "prejoin_api_request_seconds", "Time to answer", ["route"], buckets=_SECONDS, registry=self.registry
         )
         self._searches = Counter(
             "prejoin_api_searches",
             "Searches answered, by what answered; degraded: Postgres in place of Elasticsearch",
             ["view", "backend", "degraded"],
-            registry=self._registry,
+            registry=self.registry,
         )
-        pool = Gauge("prejoin_api_pool", "Database connections and who waits for one", ["of"], registry=self._registry)
+        pool = Gauge("prejoin_api_pool", "Database connections and who waits for one", ["of"], registry=self.registry)
         for of, name in (("open", "pool_size"), ("idle", "pool_available"), ("waiting", "requests_waiting")):
             pool.labels(of).set_function(partial(_stat, database, name))
 
@@ -54,7 +54,7 @@ class Metrics:
 
     async def show(self, _request: Request) -> Response:
         """`GET /metrics`."""
-        return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
+        return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)
 
 
 def _stat(database: Database, name: str) -> float:

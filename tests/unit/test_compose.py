@@ -61,7 +61,7 @@ def test_each_of_our_services_runs_a_command_of_the_command_line(service: str) -
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_images_are_pinned(service: str) -> None:
-    assert re.search(r":\d+\.\d+", SERVICES[service]["image"])
+    assert re.search(r":v?\d+\.\d+", SERVICES[service]["image"])
 
 
 @pytest.mark.parametrize("service", SERVICES)
