@@ -28,6 +28,7 @@ from projector.operate.rebuild import Search, alone, drop_kept, drop_replaced
 from projector.operate.replay import Replayer
 from projector.operate.room import free_bytes
 from projector.store import copies, definitions, generations, takeover
+from projector.store.changed import out_of_date
 from projector.store.connect import connect
 from projector.store.copies import Copy
 from projector.store.locks import LOCK
@@ -38,6 +39,7 @@ FEW = 5_000  # records that may be left for the switch, which batches wait for
 FEW_KEYS = 1_000  # rows that the search index may have yet to see at the switch
 
 _PURGED = """SELECT topic, partition, "offset", record_time FROM dead_letters WHERE state = 'purged'"""
+_RELEASES = "SELECT declarations, coming FROM projection_group"
 _SEARCHED = """
 INSERT INTO search_generations (relation, generation, search, digest, state) VALUES (%s, %s, 1, '', 'sending')
 ON CONFLICT DO NOTHING
@@ -114,6 +116,7 @@ class Copying:
         """
         with alone(self._url, self._group, self._names) as connection:
             self._connection, self._progress = connection, progress
+            self._check_release()
             copy = self._registered()
             if copy.phase == "replaying":
                 self._replay(copy)
@@ -137,6 +140,11 @@ class Copying:
 
     def _drop(self, connection: psycopg.Connection[Any], copy: Copy) -> list[str]:
         return copies.drop_unread(connection, self._group, self._names, copy)
+
+    def _check_release(self) -> None:
+        """Raises OutOfDate where the database was not migrated to these declarations: of an older release, perhaps."""
+        if self._declared() not in (self._connection.execute(_RELEASES).fetchone() or ()):
+            raise out_of_date(self._connection.cursor(), self._projections)
 
     def _registered(self) -> Copy:
         """What an interrupted run of the same command has left, or a new copy."""

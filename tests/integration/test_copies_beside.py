@@ -1,5 +1,6 @@
 """Copies beside all else that goes on: what a switch must take along, and what must not come between."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -11,10 +12,12 @@ import pytest
 
 from projector.apply.batch import Chunk, TopicPartition
 from projector.apply.loading import Loading
-from projector.errors import PrejoinError
+from projector.errors import OutOfDate, PrejoinError
+from projector.ingest.ledger import Ledger
 from projector.operate.copying import Copying, CopyStep
 from projector.operate.erase import erase_one
 from projector.operate.rebuild import Rebuild, Step
+from projector.store.migrate import migrate
 from projector.store.names import copy_group
 from tests.history import Past
 from tests.model import Model, Record
@@ -225,3 +228,37 @@ def test_who_finds_that_another_loads_the_same_partition_says_so_and_keeps_nothi
     assert shop.fetch(f"SELECT count(*) FROM order_overview__g{generation}") == [
         (len(Model().apply_all(log).views()["order_overview"]),)
     ]
+
+
+def test_a_release_that_the_database_is_not_migrated_to_makes_no_copy(shop: World) -> None:
+    shop.execute("UPDATE projection_group SET declarations = 'of a newer release'")
+    with pytest.raises(OutOfDate, match=r"run `prejoin migrate` with the newer release"):
+        from_events(shop, Past(records(REGISTERED))).run()
+    assert shop.fetch("SELECT id FROM copies") == []
+
+
+def test_a_snapshot_outlives_a_migration_that_changes_its_views(shop: World) -> None:
+    log = records(REGISTERED, order(1))
+    shop.given(log)
+    from_events(shop, Past(log), until=datetime(2030, 1, 1, tzinfo=UTC), name="then").run()
+    shop.execute("UPDATE generations SET digest = 'of another definition' WHERE state = 'live'")
+    migrate(shop.url, None, shop.group, shop.projections)
+    ((generation,),) = shop.fetch(
+        "SELECT generation FROM generations WHERE (state, relation) = ('snapshot', 'order_overview')"
+    )
+    assert shop.fetch(f"SELECT order_id FROM order_overview__g{generation}") == [("o1",)]
+
+
+def test_keys_that_wait_in_a_generation_that_is_built_do_not_hold_as_of_back(shop: World) -> None:
+    async def pending() -> bool:
+        ledger = Ledger(shop.url, shop.group, "w")
+        try:
+            return (await ledger.read()).pending
+        finally:
+            await ledger.close()
+
+    waiting = "INSERT INTO pending (relation, generation, keys) VALUES ('order_overview', %s, '{o1}')"
+    shop.execute(waiting, 2)
+    assert not asyncio.run(pending())
+    shop.execute(waiting, 1)
+    assert asyncio.run(pending())
