@@ -18,7 +18,8 @@ MILLISECONDS = 5_000
 
 _READ = """
 SELECT p.topic, p.partition, p.next, p.topic_id, e.end_offset, now.pending, now.paused, now.alone
-FROM (SELECT EXISTS (SELECT FROM pending) OR EXISTS (SELECT FROM erasures WHERE NOT whole) AS pending,
+FROM (SELECT EXISTS (SELECT FROM pending JOIN served USING (relation, generation))
+      OR EXISTS (SELECT FROM erasures WHERE NOT whole) AS pending,
     (SELECT paused_by FROM projection_group WHERE paused_at IS NOT NULL) AS paused, NOT EXISTS (SELECT FROM workers
     WHERE worker <> %(worker)s AND beat_at > clock_timestamp() - interval '10 seconds') AS alone) AS now
   LEFT JOIN positions AS p ON true LEFT JOIN ends AS e USING (topic, partition)

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from projector.apply import positions
+from projector.apply import captured, positions
 from projector.apply.applier import Applier
 from projector.apply.batch import TopicPartition
 from projector.apply.incoming import Decoded
-from projector.apply.loading import Place
+from projector.apply.loading import NoViews, Place
 from projector.declare.projections import Projections
 from projector.declare.view import View
 from projector.errors import PrejoinError
@@ -27,7 +27,8 @@ from projector.operate.loading import Share, load_log
 from projector.operate.rebuild import Search, alone, drop_kept, drop_replaced
 from projector.operate.replay import Replayer
 from projector.operate.room import free_bytes
-from projector.store import copies, definitions, takeover
+from projector.store import copies, definitions, generations, takeover
+from projector.store.changed import out_of_date
 from projector.store.connect import connect
 from projector.store.copies import Copy
 from projector.store.locks import LOCK
@@ -38,6 +39,7 @@ FEW = 5_000  # records that may be left for the switch, which batches wait for
 FEW_KEYS = 1_000  # rows that the search index may have yet to see at the switch
 
 _PURGED = """SELECT topic, partition, "offset", record_time FROM dead_letters WHERE state = 'purged'"""
+_RELEASES = "SELECT declarations, coming FROM projection_group"
 _SEARCHED = """
 INSERT INTO search_generations (relation, generation, search, digest, state) VALUES (%s, %s, 1, '', 'sending')
 ON CONFLICT DO NOTHING
@@ -70,6 +72,7 @@ class CopyStep(NamedTuple):
     view: str = ""
 
 
+Cursor = psycopg.Cursor[Any]
 Progress = Callable[[CopyStep], None]
 
 
@@ -113,6 +116,7 @@ class Copying:
         """
         with alone(self._url, self._group, self._names) as connection:
             self._connection, self._progress = connection, progress
+            self._check_release()
             copy = self._registered()
             if copy.phase == "replaying":
                 self._replay(copy)
@@ -136,6 +140,11 @@ class Copying:
 
     def _drop(self, connection: psycopg.Connection[Any], copy: Copy) -> list[str]:
         return copies.drop_unread(connection, self._group, self._names, copy)
+
+    def _check_release(self) -> None:
+        """Raises OutOfDate where the database was not migrated to these declarations: of an older release, perhaps."""
+        if self._declared() not in (self._connection.execute(_RELEASES).fetchone() or ()):
+            raise out_of_date(self._connection.cursor(), self._projections)
 
     def _registered(self) -> Copy:
         """What an interrupted run of the same command has left, or a new copy."""
@@ -236,14 +245,16 @@ class Copying:
         own = copy_group(self._group, copy.id)
         with closing(Applier(self._url, own, self._projections, self._unknown)) as applier:
             self._settle_erasures(copy, applier)
-        with self._connection.transaction(), self._connection.cursor() as cursor:
-            cursor.execute(LOCK, {"group": self._group})
-            takeover.keep_snapshot(cursor, self._group, self._projections, copy)
+            with self._connection.transaction(), self._connection.cursor() as cursor:
+                cursor.execute(LOCK, {"group": self._group})
+                self._settle_erasures(copy, applier)  # nobody else blanks it before it is a snapshot
+                takeover.keep_snapshot(cursor, self._group, self._projections, copy)
         self._progress(CopyStep("done", 1, 1))
 
     def _switch_to(self, copy: Copy, search: Search | None) -> None:
         own = copy_group(self._group, copy.id)
         with closing(Applier(self._url, own, self._projections, self._unknown, dead_letter_limit=1.0)) as applier:
+            self._give_up_rebuild()
             self._catch_up(copy, applier)
             for view in self._projections.searched if search else ():
                 if search:
@@ -303,6 +314,7 @@ class Copying:
 
     def _switch(self, copy: Copy, applier: Applier) -> bool:
         """Under the group's lock: the rest of what is applied there, and the switch. Not where the rest is much."""
+        own = copy_group(self._group, copy.id)
         with (
             connect(self._url, self._group, autocommit=True, name="prejoin rebuild") as connection,
             connection.transaction(),
@@ -312,14 +324,37 @@ class Copying:
             stand, at = positions.read(cursor), applier.positions()
             behind = {tp: next_ for tp, next_ in stand.items() if next_ > at.get(tp, 0)}
             if sum(next_ - at.get(tp, 0) for tp, next_ in behind.items()) > FEW:
-                return False
-            self._read_up_to(copy, applier, behind)
-            if lost := [tp for tp, next_ in behind.items() if next_ > applier.positions().get(tp, 0)]:
-                raise PrejoinError(f"{lost[0].topic}/{lost[0].partition} is applied further than its log reaches")
-            self._settle(copy, applier)
-            takeover.take_over(cursor, self._group, self._projections, copy)
-        return True
+                much = behind
+            else:
+                self._read_up_to(copy, applier, behind)
+                _check_reached(behind, applier.positions())
+                self._settle(copy, applier)
+                erased = takeover.erased(cursor, own)
+                takeover.take_over(cursor, self._group, self._projections, copy)
+                self._blank(cursor, copy, applier, erased)
+                return True
+        _check_reached(much, self._history.ends())
+        return False
+
+    def _blank(self, cursor: Cursor, copy: Copy, applier: Applier, erased: list[tuple[str, list[str]]]) -> None:
+        """Blank what the group keeps of those whom events have erased that the copy has applied ahead of it."""
+        plan, entities = NoViews(), {entity.name: entity for entity in self._projections.personal.values()}
+        plan.served = copy.generations
+        for name, keys in erased:
+            applier.erasing.blank(cursor, plan, entities[name], keys)
+
+    def _give_up_rebuild(self) -> None:
+        """One that was interrupted is of entities that are to be replaced; while it is there, all is captured."""
+        with self._connection.transaction(), self._connection.cursor() as cursor:
+            cursor.execute(LOCK, {"group": self._group})
+            generations.drop_all(cursor, self._names, "building")
+            captured.forget(cursor)
 
     def _tell(self, copy: Copy, step: CopyStep) -> None:
         copies.tell(self._connection, copy, step.phase, step.done, step.total)
         self._progress(step)
+
+
+def _check_reached(behind: Mapping[TopicPartition, int], reached: Mapping[TopicPartition, int]) -> None:
+    if lost := sorted(tp for tp, next_ in behind.items() if next_ > reached.get(tp, 0)):
+        raise PrejoinError(f"{lost[0].topic}/{lost[0].partition} is applied further than its log reaches")

@@ -101,9 +101,18 @@ def _load(share: Share, projections: Projections) -> None:
             for chunk in chunks:
                 batch.append(applier.decode_chunk(chunk))
                 if sum(len(records) for _, records in batch) >= BATCH:
-                    applier.apply_decoded(batch)
+                    _apply(applier, batch)
                     batch = []
-        applier.apply_decoded(batch)
+        _apply(applier, batch)
+
+
+def _apply(applier: Loading, batch: list[Decoded]) -> None:
+    """Apply it whole: what is refused is nowhere in a snapshot, which never catches up."""
+    for tp in applier.apply_decoded(batch).refused:
+        raise PrejoinError(
+            f"{tp.topic}/{tp.partition} is being loaded by somebody else, a run that was ended perhaps: "
+            "give the command again"
+        )
 
 
 def _run(share: Share, told: Connection) -> None:

@@ -35,7 +35,10 @@ from projector.store.search_text import functions
 POSTGRES = 18
 FEW = 5_000  # rows of entities up to which views are built at once: in a second or so, which workers wait for
 _LAST = text("SELECT relation, max(generation) FROM generations GROUP BY relation")
-_ALL = text("SELECT generation FROM generations WHERE relation = :r ORDER BY generation DESC")
+_OTHERS = text(
+    "SELECT generation FROM generations WHERE relation = :r AND state NOT IN ('copy', 'snapshot') "
+    "ORDER BY generation DESC"
+)
 _BUILT = text("INSERT INTO generations (relation, generation, version, digest, state) VALUES (:r, :g, :v, :d, 'live')")
 _SERVE = text("INSERT INTO served VALUES (:r, :g, NULL)")
 _COMING = text(
@@ -219,8 +222,11 @@ class _Migration:
             self._sql(wanted[name])
 
     def _drop_others(self, name: str, but: int | None) -> None:
-        """Drop the generations of a relation, those kept and those being built, but for the one that is served."""
-        for generation in self.connection.execute(_ALL, {"r": name}).scalars().all():
+        """Drop the generations of a relation, those kept and those being built, but for the one that is served.
+
+        A copy belongs to whoever makes it, and a snapshot stays until it is dropped.
+        """
+        for generation in self.connection.execute(_OTHERS, {"r": name}).scalars().all():
             if generation != but:
                 generations.drop(self.cursor, name, generation)
 

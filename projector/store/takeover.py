@@ -46,6 +46,17 @@ _TAKE_OVER = [
     "INSERT INTO journals SELECT entity, aggregate, base, records FROM {copy}.journals",
     "DELETE FROM journal_records",
     f"INSERT INTO journal_records ({_JOURNAL}) SELECT {_JOURNAL} FROM {{copy}}.journal_records ORDER BY n",
+    # what the copy has applied that the group had not, among the rest of what it has: states are told, not a history
+    """
+    INSERT INTO changes (revision, relation, upserted, deleted)
+    SELECT new.revision, relation, upserted, deleted FROM {copy}.changes JOIN (
+      SELECT revision AS before, nextval('revisions') AS revision
+      FROM (SELECT DISTINCT revision FROM {copy}.changes ORDER BY revision) AS all_of_them
+    ) AS new ON before = changes.revision
+    WHERE EXISTS (SELECT FROM {copy}.positions AS theirs LEFT JOIN positions AS ours USING (topic, partition)
+      WHERE theirs.next > coalesce(ours.next, 0))
+    """,
+    "SELECT pg_notify('prejoin_changes:' || current_schema(), '')",
     """
     INSERT INTO positions (topic, partition, next) SELECT topic, partition, next FROM {copy}.positions
     ON CONFLICT (topic, partition) DO UPDATE SET next = excluded.next
@@ -55,11 +66,17 @@ _TAKE_OVER = [
     "ALTER SCHEMA {entities} RENAME TO {aside}",
     "ALTER SCHEMA {copied} RENAME TO {entities}",
     "ALTER SCHEMA {aside} RENAME TO {copied}",
+    "DROP SCHEMA {copy} CASCADE",  # dead letters, journals: they are the group's now
 ]
 _MOVE = "DELETE FROM {copy}.outbox WHERE relation = %s RETURNING key"
 _REGISTERED = """
 INSERT INTO rebuilds (relation, generation, phase, runner) VALUES (%s, %s, 'draining', %s)
 ON CONFLICT (relation) DO UPDATE SET generation = excluded.generation
+"""
+_ERASED = """
+SELECT entity, array_agg(key) FROM (
+  SELECT entity, key FROM {copy}.erasures EXCEPT SELECT entity, key FROM erasures
+) AS first_there GROUP BY entity
 """
 _SERVED = "SELECT relation, generation FROM served"
 _REPLACED = "UPDATE copies SET state = 'replaced', phase = 'done' WHERE id = %s"
@@ -75,6 +92,11 @@ WHERE (relation, generation) = (%(relation)s, %(generation)s)
 def settled(connection: psycopg.Connection[Any], copy: str) -> list[tuple[int, str]]:
     """Open dead letters of a copy that the group has replayed or purged: their ids in the copy, and which of both."""
     return connection.execute(sql.SQL(_SETTLED).format(copy=sql.Identifier(copy))).fetchall()
+
+
+def erased(cursor: Cursor, copy: str) -> list[tuple[str, list[str]]]:
+    """Who is erased in a copy and not in the group: by events that the copy has applied first. Entity, and keys."""
+    return cursor.execute(sql.SQL(_ERASED).format(copy=sql.Identifier(copy))).fetchall()
 
 
 def move_outbox(cursor: Cursor, copy: str, relation: str) -> int:
@@ -98,13 +120,13 @@ def take_over(cursor: Cursor, group: str, projections: Projections, copy: Copy) 
     }
     for view in projections.searched:
         move_outbox(cursor, own, view.name)
-    for statement in _TAKE_OVER:
-        cursor.execute(sql.SQL(statement).format(**{name: sql.Identifier(value) for name, value in names.items()}))
     served = dict(cursor.execute(_SERVED).fetchall())
     for name, generation in copy.generations.items():
         cursor.execute(_REGISTERED, (name, generation, generations.this_process()))
     generations.switch(cursor, projections, served, copy.generations, changed(cursor, projections))
     generations.release(cursor, projections)
+    for statement in _TAKE_OVER:  # behind the switch: what is kept tells the positions that were the group's
+        cursor.execute(sql.SQL(statement).format(**{name: sql.Identifier(value) for name, value in names.items()}))
     cursor.execute(_REPLACED, (copy.id,))
 
 
