@@ -1,7 +1,8 @@
-"""A list's query parameters: read, checked and told apart; every mistake of a request is reported at once."""
+"""A list's query parameters: read, checked and told apart; the mistakes of a request are reported at once."""
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from starlette.requests import Request
 
 from read_api import cursors
 from read_api.kinds import BOOLEAN
-from read_api.problems import ParameterError, bad_request
+from read_api.problems import MOST_TOLD, ParameterError, bad_request
 from read_api.resource import Field, Resource
 from read_api.statements import Condition, Shape
 
@@ -53,8 +54,7 @@ def read_pairs(request: Request) -> list[tuple[str, str]]:
             continue
         if b"\0" in name + value:
             errors.append(ParameterError(shown(found[-1][0]), "holds a NUL character"))
-    names = [name for name, _ in found]
-    repeated = [n for n in dict.fromkeys(names) if names.count(n) > 1] if len(set(names)) < len(names) else []
+    repeated = [name for name, times in Counter(name for name, _ in found).items() if times > 1]
     errors += [ParameterError(shown(n), "is given more than once; for any of several write a,b") for n in repeated]
     if errors:
         raise bad_request(errors)
@@ -124,8 +124,10 @@ class Reading:
         return pairs, {name: pairs.pop(name) for name in self.options if name in pairs}
 
     def wrong(self, parameter: str, detail: str) -> None:
-        """Note a mistake."""
+        """Note a mistake. Raises a 400 Problem with the last that is told: to look for more would take seconds."""
         self.errors.append(ParameterError(shown(parameter), detail))
+        if len(self.errors) == MOST_TOLD:
+            self.finish()
 
     def finish(self) -> None:
         """Raise a 400 Problem if there was any mistake."""

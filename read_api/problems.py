@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 RETRY_AFTER = {"Retry-After": "1"}
+MOST_TOLD = 20  # mistakes of one request: who sends thousands gets an answer that is no larger
 
 
 class ParameterError(NamedTuple):
@@ -49,7 +50,8 @@ class Problem(Exception):
 
 
 def bad_request(errors: Sequence[ParameterError]) -> Problem:
-    """400, naming each parameter that is wrong."""
+    """400, naming each parameter that is wrong, or the first of very many."""
+    errors = errors[:MOST_TOLD]
     return Problem(400, "; ".join(f"{e.parameter}: {e.detail}" for e in errors), errors)
 
 

@@ -51,6 +51,7 @@ def serve(settings: "Settings") -> None:
     from projector.declare.projections import load
     from read_api.access.log import to_stderr
     from read_api.app import create_app
+    from read_api.connection import Connection
 
     guarded = settings.tokens is not None or settings.api_open or settings.on_loopback
     projections = load(settings.projections)
@@ -79,6 +80,8 @@ def serve(settings: "Settings") -> None:
             to_stderr()
         config = uvicorn.Config(
             app,
+            http=Connection,
+            ws="none",
             access_log=False,  # it would hold the values of filters
             log_config=None,
             server_header=False,

@@ -57,9 +57,9 @@ class Tokens:
                 leeway=LEEWAY,
                 options={"require": _REQUIRED},
             )
-        except (jwt.PyJWTError, ValueError, TypeError):
+            return _caller(claims)
+        except (jwt.PyJWTError, ValueError, TypeError, OverflowError):
             return None
-        return _caller(claims)
 
     async def _key(self, kid: object) -> jwt.PyJWK | None:
         now = time.monotonic()
@@ -109,7 +109,7 @@ def _asymmetric(found: dict[str, Any]) -> dict[str | None, jwt.PyJWK]:
 
 
 def _caller(claims: dict[str, Any]) -> Caller:
-    given = claims.get("scope", claims.get("scp", ""))
+    given = claims.get("scope") or claims.get("scp") or ""
     scopes = given.split() if isinstance(given, str) else [s for s in given if isinstance(s, str)]
     ours = {scope.removeprefix(SCOPE) for scope in scopes if scope.startswith(SCOPE)}
     views = None if "all" in ours else frozenset(ours - {"pii"})

@@ -68,6 +68,7 @@ class Streams:
             headers = HEADERS | page.freshness.headers() | wanted.headers()
             self._listener.start()
             channel = Channel(shown, conditions)
+            self._admit()  # others may have come meanwhile; nothing is waited for until the stream is counted
             return EventStream(feed, channel, page, mark, headers, self._open, partial(self._still, caller))
 
         return follow

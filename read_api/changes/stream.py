@@ -46,13 +46,27 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer until the client goes, or is sent away."""
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
         if scope["method"] == "HEAD":
+            await send(start)
             await send({"type": "http.response.body", "body": b""})
             return
+        self._among.add(self)  # before anything is waited for: who was let in is counted
+        try:
+            await send(start)
+            left = not self._writing.cancelled() and await self._until_end(receive, send)
+        finally:
+            self._among.discard(self)
+        if not left:
+            with suppress(TimeoutError, OSError):
+                async with asyncio.timeout(SECONDS_TO_END):
+                    await send({"type": "http.response.body", "body": b""})
+
+    async def _until_end(self, receive: Receive, send: Send) -> bool:
+        """Write what comes; whether it was the client who left."""
         self._writing = asyncio.create_task(self._write(send))
-        self._among.add(self)
         gone = asyncio.create_task(_gone(receive))
+        left = False
         try:
             await asyncio.wait({self._writing, gone}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -60,11 +74,7 @@ class EventStream(Response):
             for task in (self._writing, gone):
                 task.cancel()
             await asyncio.gather(self._writing, gone, return_exceptions=True)
-            self._among.discard(self)
-        if not left:
-            with suppress(TimeoutError, OSError):
-                async with asyncio.timeout(SECONDS_TO_END):
-                    await send({"type": "http.response.body", "body": b""})
+        return left
 
     async def _write(self, send: Send) -> None:
         with suppress(Problem, OSError):  # Postgres is away, or the client: it resumes from where it is

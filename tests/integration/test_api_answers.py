@@ -1,6 +1,7 @@
 """One row, and what is answered to a request that is wrong."""
 
 import json
+import time
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
@@ -125,6 +126,16 @@ async def test_a_wrong_parameter_is_named(client: httpx.AsyncClient, query: str,
     assert (answer.status_code, problem["status"], problem["title"]) == (400, 400, "Bad Request")
     assert {"type", "title", "status", "detail", "errors"} == problem.keys()
     assert [error["parameter"] for error in problem["errors"]] == [parameter]
+
+
+@pytest.mark.parametrize("query", ["", "a=&a&", "sort=", "fields=", "facets="])
+async def test_of_thousands_of_mistakes_the_first_are_told_at_once(client: httpx.AsyncClient, query: str) -> None:
+    names = (",", "&")["=" not in query or "&" in query].join(f"{n:x}" for n in range(6_000))
+    began = time.monotonic()
+    answer = await client.get(f"/v1/orders/search?{query}{names}")
+    assert answer.status_code == 400
+    assert 1 <= len(answer.json()["errors"]) <= 20
+    assert time.monotonic() - began < 1, "to look for what was meant takes some milliseconds a name"
 
 
 async def test_every_mistake_is_named_at_once(client: httpx.AsyncClient) -> None:

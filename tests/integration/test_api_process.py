@@ -4,6 +4,7 @@ import json
 import signal
 import socket
 import subprocess
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -43,6 +44,27 @@ def test_open_streams_end_with_it(environment: dict[str, str]) -> None:
         assert process.wait(15) == 0
         assert process.stderr is not None
         assert "Traceback" not in process.stderr.read()
+
+
+def test_a_head_without_an_end_and_what_is_no_http_are_refused(environment: dict[str, str]) -> None:
+    endless, none = b"GET /livez HTTP/1.1\r\nHost: api\r\nX: " + b"x" * 50_000, b"hello\r\n\r\n"
+    with serving(environment) as (_, address):
+        for begin, more, status in ((endless, b"x" * 50_000, 431), (none, b"", 400)):
+            with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), timeout=15) as client:
+                client.sendall(begin)
+                answer, sent = b"", 0
+                while more and sent < 20 and not answer:
+                    with suppress(TimeoutError, ConnectionError):
+                        client.settimeout(0.05)
+                        client.sendall(more)
+                        sent += 1
+                        answer = client.recv(65_536)
+                client.settimeout(15)
+                head, _, body = (answer or client.recv(65_536)).partition(b"\r\n\r\n")
+                assert head.startswith(f"HTTP/1.1 {status} ".encode())
+                assert b"application/problem+json" in head
+                assert json.loads(body)["status"] == status
+        assert httpx.get(f"{address}/livez", headers={"X": "x" * 30_000}).status_code == 200
 
 
 def publish(environment: dict[str, str], customer: str) -> None:

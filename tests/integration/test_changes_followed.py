@@ -233,6 +233,23 @@ async def test_more_than_the_limit_are_asked_to_come_back(shop: World, read_data
             pass
 
 
+async def test_of_many_who_come_at_once_no_more_than_the_limit_are_let_in(shop: World, read_database_url: str) -> None:
+    app = create_app(settings_of(shop, read_database_url, api_streams=2))
+    let_in = asyncio.Barrier(21)
+
+    async def come(client: httpx.AsyncClient) -> int:
+        async with client.stream("GET", "/v1/orders/changes") as answer:
+            await let_in.wait()  # each stays until all were answered
+            return answer.status_code
+
+    async with listening(app) as client:
+        coming = [asyncio.create_task(come(client)) for _ in range(20)]
+        async with asyncio.timeout(20):
+            await let_in.wait()
+            found = await asyncio.gather(*coming)
+    assert sorted(found) == [200] * 2 + [503] * 18
+
+
 async def test_who_does_not_read_is_sent_away_and_the_others_hear_all(
     shop: World, client: httpx.AsyncClient, app: FastAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
