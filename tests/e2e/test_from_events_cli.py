@@ -66,12 +66,14 @@ async def test_killed_ten_times_beside_a_worker_a_producer_and_readers(
             sending = asyncio.create_task(slowly(kafka_brokers, records[half:]))
             for _ in range(10):
                 rebuild = start(shop, kafka_brokers, log, "rebuild", "--all", "--from-events", "--jobs", "2")
-                await asyncio.sleep(rng.uniform(0.5, 4))
+                await asyncio.sleep(rng.uniform(0.5, 3))
                 rebuild.kill()
                 rebuild.wait()
             done = await asyncio.to_thread(prejoin, shop, kafka_brokers, "rebuild", "--all", "--from-events", "--json")
             assert done.returncode == 0, done.stderr
-            assert {v["generation"] for v in json.loads(done.stdout)["views"]} >= {2}
+            assert (
+                min(v["generation"] for v in json.loads(done.stdout)["views"]) >= 2
+            )  # one killed late may have switched
             await sending
             await until(lambda: applied(shop) == len(records), 60)
             assert not reading.done(), reading.exception()
