@@ -7,6 +7,7 @@ under the lock of the group takes its place. A snapshot stays what it is.
 
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -15,7 +16,6 @@ import psycopg
 from projector.apply import captured, positions
 from projector.apply.applier import Applier
 from projector.apply.batch import TopicPartition
-from projector.apply.incoming import Decoded
 from projector.apply.loading import NoViews, Place
 from projector.declare.projections import Projections
 from projector.declare.view import View
@@ -23,7 +23,7 @@ from projector.errors import PrejoinError
 from projector.history.log import History
 from projector.operate.copied_views import build_views
 from projector.operate.erase import erase_all, erased_keys
-from projector.operate.loading import Share, load_log
+from projector.operate.loading import Share, in_batches, load_log
 from projector.operate.rebuild import Search, alone, drop_kept, drop_replaced
 from projector.operate.replay import Replayer
 from projector.operate.room import free_bytes
@@ -269,29 +269,34 @@ class Copying:
         """Apply what came meanwhile, until little is left, or as little as it gets."""
         before = None
         while True:
-            left = self._read_up_to(copy, applier, self._history.ends())
+            left = self._read_up_to(
+                applier,
+                self._history.ends(),
+                lambda done, total: self._tell(copy, CopyStep("catching up", done, total)),
+            )
             self._settle(copy, applier)
             if left <= FEW or (before is not None and left > before // 2):
                 return
             before = left
 
-    def _read_up_to(self, copy: Copy, applier: Applier, ends: Mapping[TopicPartition, int]) -> int:
-        """Apply the log up to `ends`; returns how many records that were."""
+    def _read_up_to(
+        self,
+        applier: Applier,
+        ends: Mapping[TopicPartition, int],
+        tell: Callable[[int, int], None] = lambda done, total: None,
+    ) -> int:
+        """Apply the log up to `ends`; returns how many records that were. `tell` is told how many are, of how many."""
         at = applier.positions()
         left = {tp: end for tp, end in ends.items() if end > at.get(tp, 0)}
         total = sum(end - at.get(tp, 0) for tp, end in left.items())
-        batch: list[Decoded] = []
         done = 0
         with closing(self._history.read({tp: at.get(tp, 0) for tp in left}, left)) as chunks:
-            for chunk in chunks:
-                start = at.get(chunk.partition) if chunk.start == 0 else chunk.start
-                batch.append(applier.decode_chunk(type(chunk)(chunk.partition, start, chunk.next, chunk.records)))
-                at[chunk.partition] = chunk.next
-                if (size := sum(len(records) for _, records in batch)) >= BATCH:
-                    applier.apply_decoded(batch)
-                    done, batch = done + size, []
-                    self._tell(copy, CopyStep("catching up", done, total))
-        applier.apply_decoded(batch)
+            for batch in in_batches(chunks, BATCH):
+                # a partition that came since has no position yet
+                applier.apply([replace(c, start=None) if c.partition not in at and not c.start else c for c in batch])
+                at |= {chunk.partition: chunk.next for chunk in batch}
+                done += sum(len(chunk.records) for chunk in batch)
+                tell(done, total)
         while applier.drain():
             pass
         return total
@@ -326,7 +331,7 @@ class Copying:
             if sum(next_ - at.get(tp, 0) for tp, next_ in behind.items()) > FEW:
                 much = behind
             else:
-                self._read_up_to(copy, applier, behind)
+                self._read_up_to(applier, behind)
                 _check_reached(behind, applier.positions())
                 self._settle(copy, applier)
                 erased = takeover.erased(cursor, own)
@@ -349,6 +354,9 @@ class Copying:
             cursor.execute(LOCK, {"group": self._group})
             generations.drop_all(cursor, self._names, "building")
             captured.forget(cursor)
+
+    def _tell_caught_up(self, copy: Copy, done: int, total: int) -> None:
+        self._tell(copy, CopyStep("catching up", done, total))
 
     def _tell(self, copy: Copy, step: CopyStep) -> None:
         copies.tell(self._connection, copy, step.phase, step.done, step.total)

@@ -10,12 +10,12 @@ from projector.apply.applier import Applier
 from projector.apply.erasing import Touched
 from projector.declare.entity import Entity
 from projector.declare.projections import Projections
-from projector.declare.sql import quoted
 from projector.errors import NotMigrated, PrejoinError
 from projector.store.connect import connect
 
 AT_ONCE = 500  # aggregates erased in one transaction, which batches wait for
 
+_ERASED = "SELECT key FROM erasures WHERE entity = %s"
 _WAITING = "SELECT relation, count(*) FROM outbox GROUP BY relation ORDER BY relation"
 
 
@@ -75,12 +75,9 @@ def erased_keys(url: str, group: str, projections: Projections) -> Iterator[tupl
     """All that is erased in a group, by command or event: entity and keys, `AT_ONCE` at most at a time."""
     with connect(url, group, name="prejoin erasures") as connection:
         for entity in projections.personal.values():
-            assert entity.erasure is not None
-            key, table, mark = (quoted(name) for name in (entity.key, entity.table.name, entity.erasure.mark))
-            query = f"SELECT key FROM erasures WHERE entity = %s UNION SELECT {key} FROM {table} WHERE {mark}"
             with connection.cursor("erased") as cursor:
                 try:
-                    cursor.execute(query, (entity.name,))
+                    cursor.execute(_ERASED, (entity.name,))
                 except psycopg.errors.UndefinedTable:
                     raise NotMigrated(group) from None
                 while rows := cursor.fetchmany(AT_ONCE):

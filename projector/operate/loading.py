@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from multiprocessing.connection import Connection, wait
@@ -14,8 +14,7 @@ from typing import Any
 
 import psycopg
 
-from projector.apply.batch import TopicPartition
-from projector.apply.incoming import Decoded
+from projector.apply.batch import Chunk, TopicPartition
 from projector.apply.loading import Loading, Place
 from projector.apply.memory import tame_garbage_collection
 from projector.declare.projections import Projections, load
@@ -23,6 +22,7 @@ from projector.errors import PrejoinError
 from projector.history.log import History
 
 BATCH = 20_000  # records applied in one transaction
+BYTES = 32 << 20
 SECONDS_BETWEEN_LOOKS = 0.5
 NICE = 10  # what is live comes first
 FEW = 20_000  # records for which no process is started
@@ -96,23 +96,27 @@ def _shares(left: Mapping[TopicPartition, int], jobs: int) -> list[list[TopicPar
 def _load(share: Share, projections: Projections) -> None:
     with contextlib.closing(share.loading(projections)) as applier:
         at = {tp: next_ for tp, next_ in applier.positions().items() if tp in share.ends}
-        batch: list[Decoded] = []
         with contextlib.closing(share.history.read(at, share.ends)) as chunks:
-            for chunk in chunks:
-                batch.append(applier.decode_chunk(chunk))
-                if sum(len(records) for _, records in batch) >= BATCH:
-                    _apply(applier, batch)
-                    batch = []
-        _apply(applier, batch)
+            for batch in in_batches(chunks, BATCH):
+                for tp in applier.apply(batch).refused:  # which would be nowhere in a snapshot, which never catches up
+                    raise PrejoinError(
+                        f"{tp.topic}/{tp.partition} is being loaded by somebody else, a run that was ended perhaps: "
+                        "give the command again"
+                    )
 
 
-def _apply(applier: Loading, batch: list[Decoded]) -> None:
-    """Apply it whole: what is refused is nowhere in a snapshot, which never catches up."""
-    for tp in applier.apply_decoded(batch).refused:
-        raise PrejoinError(
-            f"{tp.topic}/{tp.partition} is being loaded by somebody else, a run that was ended perhaps: "
-            "give the command again"
-        )
+def in_batches(chunks: Iterable[Chunk], most: int) -> Iterator[list[Chunk]]:
+    """Chunks together, up to so many records or BYTES of values, passed by one chunk at most."""
+    batch, records, size = list[Chunk](), 0, 0
+    for chunk in chunks:
+        batch.append(chunk)
+        records += len(chunk.records)
+        size += sum(len(record.value or b"") for record in chunk.records)
+        if records >= most or size >= BYTES:
+            yield batch
+            batch, records, size = [], 0, 0
+    if batch:
+        yield batch
 
 
 def _run(share: Share, told: Connection) -> None:
