@@ -102,7 +102,7 @@ def test_a_replay_puts_what_it_changes_there(searched: World) -> None:
     history.tell(cloud_event("orders.OrderCancelled", order_id="o1", reason="none"), placed(1))
     emptied(searched)
     with closing(DeadLetters(searched.url, searched.group)) as letters:
-        ((letter),) = [row["id"] for row in letters.oldest(10, None, None)]
+        ((letter),) = [row["id"] for row in letters.oldest(10)]
     Replayer(searched.applier).replay(letter)
     assert ("order_overview", "o1") in outbox(searched)
     assert searched.view("order_overview")[("o1",)]["status"] == "cancelled"

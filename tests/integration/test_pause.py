@@ -69,7 +69,7 @@ async def test_a_paused_group_applies_nothing_over_restarts_and_goes_on_within_a
     assert resume(place.database_url, place.name).changed is False
     await until(lambda: status(place)["state"] == "live")
     assert status(place)["paused"] is None
-    assert status(place)["as_of"] > as_of
+    await until(lambda: status(place)["as_of"] > as_of)
 
 
 def test_what_operators_do_goes_on_in_a_paused_group(of_the_shop: World) -> None:
