@@ -20,7 +20,7 @@ from projector.apply.statistics import Statistics
 from projector.apply.window import Window
 from projector.declare.entity import Entity
 from projector.declare.projections import Projections
-from projector.errors import NotMigrated, Paused, TooManyDeadLetters
+from projector.errors import NotMigrated, OutOfDate, Paused, TooManyDeadLetters
 from projector.store.changed import out_of_date
 from projector.store.connect import connect
 from projector.store.definitions import declarations_digest, entity_tables
@@ -146,6 +146,8 @@ class Applier:
             opened: tuple[Any, ...] = cursor.execute(_OPEN).fetchone() or (None, None, {}, False, False, False, [], "")
         except psycopg.errors.UndefinedTable:
             raise NotMigrated(self._group) from None
+        except psycopg.errors.UndefinedColumn:
+            raise OutOfDate("the database is of a release before this one: run `prejoin migrate`") from None
         digest, paused, served, self._captures, journals_, erasures, searched, _ = opened
         if digest != self._digest:
             raise out_of_date(cursor, self._projections)

@@ -257,9 +257,12 @@ def test_where_the_engine_is_upgraded_with_it_workers_that_would_capture_nothing
 ) -> None:
     library, new = Library(3), after()
     served.given(library.events(60))
-    served.execute("DROP TABLE captured")
+    served.execute("DROP VIEW dead_letter_reasons")
+    for table in ("captured", "erasures", "drift", "api_keys", "copies"):
+        served.execute(f"DROP TABLE {table} CASCADE")
     for table, column in (("rebuilds", "captured_to"), ("generations", "as_of"), ("generations", "positions"),
-                          ("projection_group", "coming")):  # fmt: skip
+                          ("generations", "snapshot"), ("projection_group", "coming"),
+                          ("projection_group", "paused_at"), ("projection_group", "paused_by")):  # fmt: skip
         served.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
     served.execute("UPDATE migrations SET version_num = '0005'")
     with closing(Applier(served.url, served.group, new)) as early, pytest.raises(OutOfDate, match="prejoin migrate"):
