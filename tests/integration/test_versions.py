@@ -258,6 +258,7 @@ def test_where_the_engine_is_upgraded_with_it_workers_that_would_capture_nothing
     library, new = Library(3), after()
     served.given(library.events(60))
     served.execute("DROP VIEW dead_letter_reasons")
+    served.execute("DROP INDEX ix_changes_revision")
     for table in ("captured", "erasures", "drift", "api_keys", "copies"):
         served.execute(f"DROP TABLE {table} CASCADE")
     for table, column in (("rebuilds", "captured_to"), ("generations", "as_of"), ("generations", "positions"),
