@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -147,13 +148,27 @@ def _read_offsets(answers: Iterable[Any]) -> Iterator[tuple[TopicPartition, int]
                 yield TopicPartition(topic, partition), offset
 
 
+_quieting = threading.Lock()
+_quiet: dict[str, tuple[int, int]] = {}  # library → how many hold it back, and its level before
+
+
 @contextmanager
 def quiet(name: str) -> Iterator[None]:
-    """Hold a library's own error lines back: what it fails at is told in one line of ours."""
+    """Hold a library's own error lines back: what it fails at is told in one line of ours.
+
+    Those who do so at the same time, in whatever threads, begin and end as they like: the last lets it speak again.
+    """
     logger = logging.getLogger(name)
-    before = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
+    with _quieting:
+        depth, before = _quiet.get(name, (0, logger.level))
+        _quiet[name] = depth + 1, before
+        logger.setLevel(logging.CRITICAL + 1)
     try:
         yield
     finally:
-        logger.setLevel(before)
+        with _quieting:
+            depth, before = _quiet[name]
+            _quiet[name] = depth - 1, before
+            if depth == 1:
+                del _quiet[name]
+                logger.setLevel(before)

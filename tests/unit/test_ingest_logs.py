@@ -8,6 +8,7 @@ import pytest
 import structlog
 
 from projector import logs
+from projector.ingest.broker import quiet
 
 
 @pytest.fixture(autouse=True)
@@ -41,3 +42,14 @@ def test_the_level_set_is_ours_alone(capsys):
     logs.logger("projector.ingest.worker").warning("quiet", action="x")
     logs.logger("projector.ingest.worker").error("heard", action="x")
     assert [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()] == ["heard"]
+
+
+def test_a_library_speaks_again_once_the_last_who_held_it_back_has_ended():
+    library = logging.getLogger("tests.library")
+    first, second = quiet("tests.library"), quiet("tests.library")
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert library.level > logging.CRITICAL
+    second.__exit__(None, None, None)
+    assert library.level == logging.NOTSET
