@@ -67,10 +67,11 @@ def rebuild(
     Readers see the copy before until the switch, with its search index. An interrupted rebuild goes on when the command
     is given again. Views that read each other are built together. The copy before is kept until the next rebuild.
 
+    Views that are new or have changed are brought in with them, whichever are named: workers of the release before go
+    on until the switch, and its API serves the copies before behind it, as they were.
+
     With --from-events entities are folded anew, too, and all views made of them. With --as-of that copy has of each
     aggregate the events up to the first with a later time, and is kept as a snapshot: `?snapshot=NAME` in the API.
-    It brings in views that are new or have changed, all of them, whichever are named: workers of the release before go
-    on until the switch, and its API serves the copies before behind it, as they were.
     """
     settings, projections = loaded()
     chosen = named(projections, views, every, "rebuild")
