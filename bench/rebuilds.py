@@ -25,8 +25,8 @@ def measure(size: Size) -> Iterator[Result]:
         url, projections = found.url, found.projections
         say("rebuilds: building anew")
         started = time.perf_counter()
-        with closing(Rebuild(url, GROUP, projections, projections.relations)) as rebuild:
-            rebuild.run()
+        rebuild = Rebuild(url, GROUP, projections, projections.relations)
+        rebuild.run()
         ours = time.perf_counter() - started
         theirs = create_tables(url, projections)
         say("rebuilds: verifying")

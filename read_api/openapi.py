@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from projector.store.names import SNAPSHOT_NAME
 from read_api.export.formats import FORMATS
 from read_api.freshness import MAX_WAIT, POSITIONS_PATTERN
 from read_api.kinds import Schema, nullable
-from read_api.parameters import COUNTS, DEFAULT_LIMIT, MAX_LIMIT, MAX_VALUES, SNAPSHOT, SNAPSHOT_NAME, operators
+from read_api.parameters import COUNTS, DEFAULT_LIMIT, MAX_LIMIT, MAX_VALUES, SNAPSHOT, operators
 from read_api.resource import NULL_KEY, Field, Resource, nested
 from read_api.search.body import FACET_VALUES
 from read_api.search.words import MAX_LENGTH, MAX_WORDS

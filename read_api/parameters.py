@@ -10,6 +10,7 @@ from urllib.parse import unquote_to_bytes
 
 from starlette.requests import Request
 
+from projector.store.names import SNAPSHOT_NAME
 from read_api import cursors
 from read_api.kinds import BOOLEAN
 from read_api.problems import MOST_TOLD, ParameterError, bad_request
@@ -24,7 +25,6 @@ COUNTS = ("exact", "estimated")
 PERSONAL = "is personal: without the scope pii it neither filters, sorts nor counts"
 RANGES = ("gt", "gte", "lt", "lte")
 _SHOWN = 100  # characters of a name that an answer repeats
-SNAPSHOT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _NAME = re.compile(r"(?P<field>[^\[\]]+)(\[(?P<operator>[a-z]+)\])?")
 _COMMA = re.compile(r"(?<!\\),")  # one behind a backslash belongs to the value
 

@@ -141,7 +141,8 @@ class _Demo:
         return drifted
 
     def _say_what_to_try(self) -> None:
-        note(f"open {self._api}/ for the dashboard, and try from another terminal:")
+        here = "" if shutil.which("prejoin") else f" (prejoin is {sys.argv[0]})"  # `make demo` calls it by its path
+        note(f"open {self._api}/ for the dashboard, and try from another terminal{here}:")
         note("  prejoin demo rename      a customer gets another name, and with it all of its orders")
         note("  prejoin demo search off  Elasticsearch stops, and search goes on; `search on` starts it again")
         note("  prejoin demo rebuild     a view is made anew, and no reader notices")

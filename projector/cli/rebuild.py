@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -107,21 +107,21 @@ def _rebuild(
 
     urls = settings.search_urls if settings.elasticsearch_url else []
     at = Place(settings.writer_url, urls, settings.group, projections)
-    with closing(Rebuild(at.url, at.group, projections, chosen, settings.word_indexes)) as made:
-        if abort:
-            say_dropped(made.abort(), "nothing was being built", as_json)
-            return
-        plan = made.plan()
-        if dry_run:
-            _say_plan(plan, as_json)
-            return
-        _ask(plan, yes)
-        with _showing(plan, as_json) as tell:
-            built = made.run(tell, following(at) if urls else None)
-        for view in projections.searched if urls and made.changed else ():
-            if view.name in built:
-                note(f"{view.name}: Postgres answers searches until an indexer of this release has made the index")
-        dropped = made.drop_old() if drop_old else []
+    made = Rebuild(at.url, at.group, projections, chosen, settings.word_indexes)
+    if abort:
+        say_dropped(made.abort(), "nothing was being built", as_json)
+        return
+    plan = made.plan()
+    if dry_run:
+        _say_plan(plan, as_json)
+        return
+    _ask(plan, yes)
+    with _showing(plan, as_json) as tell:
+        built = made.run(tell, following(at) if urls else None)
+    for view in projections.searched if urls and made.changed else ():
+        if view.name in built:
+            note(f"{view.name}: Postgres answers searches until an indexer of this release has made the index")
+    dropped = made.drop_old() if drop_old else []
     if as_json:
         emit_json({"views": [{"view": name, "generation": g} for name, g in built.items()], "dropped": dropped})
         return

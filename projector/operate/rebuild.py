@@ -25,7 +25,7 @@ from projector.operate.room import free_bytes
 from projector.store import copies, definitions, generations
 from projector.store.changed import changed
 from projector.store.connect import connect
-from projector.store.locks import LOCK, REBUILD_LOCK
+from projector.store.locks import REBUILD_LOCK, locked
 from projector.store.names import schemas
 
 FEW = 1_000  # changes and keys that may be left for the switch, which batches wait for
@@ -137,7 +137,7 @@ class Rebuild(Filling):
 
     def abort(self) -> list[str]:
         """Drop what was built so far; what is served stays. Returns the tables dropped."""
-        with self._alone() as connection, self._locked(connection) as cursor:
+        with self._alone() as connection, locked(connection, self._group) as cursor:
             dropped = generations.drop_all(cursor, [*self._strange, *self._names], "building")
             captured.forget(cursor)
             return dropped
@@ -146,9 +146,6 @@ class Rebuild(Filling):
         """Drop the generations that were served before. Returns the tables dropped."""
         with self._alone() as connection:
             return drop_kept(connection, self._group, [*self._strange, *self._names])
-
-    def close(self) -> None:
-        """Nothing is open between its calls."""
 
     def _choose(self, changes: dict[str, str]) -> None:
         """The relations to be built: a release is switched to as a whole, so what has changed is among them."""
@@ -164,13 +161,6 @@ class Rebuild(Filling):
             raise NotMigrated(self._group) from None
 
     @contextmanager
-    def _locked(self, connection: psycopg.Connection[Any]) -> Iterator[psycopg.Cursor[Any]]:
-        """A transaction under the group's lock, which batches wait for."""
-        with connection.transaction(), connection.cursor() as cursor:
-            cursor.execute(LOCK, {"group": self._group})
-            yield cursor
-
-    @contextmanager
     def _alone(self) -> Iterator[psycopg.Connection[Any]]:
         """A connection whose session has the views for itself. Raises PrejoinError where another has one of them."""
         with connect(self._url, self._group, autocommit=True, name="prejoin rebuild") as connection:
@@ -184,7 +174,7 @@ class Rebuild(Filling):
     def _register(self, connection: psycopg.Connection[Any]) -> None:
         """Find what an interrupted run has left, or begin anew."""
         digests = definitions.relation_digests(self._projections)
-        with self._locked(connection) as cursor:
+        with locked(connection, self._group) as cursor:
             self._check(cursor.execute(_OPEN, {"digest": self._digest}).fetchone())
             self._look(connection)
             left = generations.left_over(cursor, self._names)
@@ -218,7 +208,7 @@ class Rebuild(Filling):
                 most = FAN_OUT  # batches come with more than that
             before = left
             while left > 0:
-                with self._locked(connection) as cursor:
+                with locked(connection, self._group) as cursor:
                     done = self._take_in(cursor, most)
                 if not done:
                     break
@@ -227,7 +217,7 @@ class Rebuild(Filling):
 
     def _switch(self, connection: psycopg.Connection[Any]) -> bool:
         """Take in the rest and switch, while batches wait; not where that is much: a few keys may reach many."""
-        with self._locked(connection) as cursor:
+        with locked(connection, self._group) as cursor:
             while self._left(cursor) <= FAN_OUT:
                 if not self._take_in(cursor, FAN_OUT):
                     generations.switch(cursor, self._projections, self._served, self._built(), self.changed)

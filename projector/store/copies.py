@@ -4,7 +4,6 @@ A copy is a group of its own (`prejoin$7`): engine tables and entities in schema
 among those of the group it is of.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,17 +13,16 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
+from sqlalchemy import inspect
 
 from projector.declare.projections import Projections
 from projector.errors import PrejoinError
 from projector.store import generations
 from projector.store.connect import engine
-from projector.store.definitions import declarations_digest, entity_tables, table_ddl
+from projector.store.definitions import declarations_digest, entity_tables, relation_digests, table_ddl
 from projector.store.entity_tables import bring_along
 from projector.store.migrate import upgrade_engine
-from projector.store.names import copy_group, schemas
-
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+from projector.store.names import SNAPSHOT_NAME, copy_group, schemas
 
 _COLUMNS = "id, name, until, state, phase, generations, declared, runner, started_at"
 _REGISTER = f"""
@@ -37,7 +35,6 @@ SELECT %(relation)s, coalesce(max(generation), 0) + 1, %(version)s, %(digest)s, 
 WHERE relation = %(relation)s RETURNING generation
 """
 _TELL = "UPDATE copies SET phase = %s, done = %s, total = %s, runner = %s, beat_at = now() WHERE id = %s"
-_THERE = "SELECT FROM pg_tables WHERE schemaname = %s AND tablename = %s"
 _POSITIONS = "INSERT INTO positions (topic, partition, next) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
 _IN_STATE = f"SELECT {_COLUMNS} FROM copies WHERE state = %s ORDER BY id"
 # Aggregates whose events are past the time of a snapshot; and where the log begins that a copy is made from.
@@ -65,21 +62,14 @@ class Copy:
     started_at: datetime
 
 
-def register(
-    cursor: Cursor,
-    projections: Projections,
-    name: str | None,
-    until: datetime | None,
-    digests: Mapping[str, str],
-    declared: str,
-) -> Copy:
+def register(cursor: Cursor, projections: Projections, name: str | None, until: datetime | None) -> Copy:
     """Note that a copy is made, and take a new generation of each relation for it."""
-    taken: dict[str, int] = {}
+    taken, digests = dict[str, int](), relation_digests(projections)
     for relation in projections.relations:
         of = {"relation": relation.name, "version": relation.version, "digest": digests[relation.name]}
         (taken[relation.name],) = cursor.execute(_GENERATION, of).fetchone() or (0,)
-    values: dict[str, Any] = {"name": name, "until": until, "generations": Jsonb(taken), "declared": declared}
-    values["runner"] = generations.this_process()
+    values = {"name": name, "until": until, "generations": Jsonb(taken), "runner": generations.this_process()}
+    values["declared"] = declarations_digest(projections)
     with cursor.connection.cursor(row_factory=class_row(Copy)) as named:
         made = named.execute(_REGISTER, values).fetchone()
     assert made is not None
@@ -112,9 +102,7 @@ def prepare(url: str, group: str, projections: Projections, copy: Copy, starts: 
             assert isinstance(driver, psycopg.Connection)
             with driver.cursor() as cursor:
                 for table in (t for entity in projections.entities for t in entity_tables(entity)):
-                    if cursor.execute("SELECT to_regclass(%s)", (f'"{schemas(own)[1]}".{table.name}',)).fetchone() == (
-                        None,
-                    ):
+                    if not inspect(connection).has_table(table.name, schemas(own)[1]):
                         cursor.execute(table_ddl(table, schemas(own)[1]))
                 for statement in _MORE:
                     cursor.execute(statement)
@@ -164,5 +152,5 @@ def drop_unread(connection: psycopg.Connection[Any], group: str, order: Sequence
 
 def refuse_name(name: str) -> None:
     """Raise PrejoinError for what cannot name a snapshot."""
-    if not NAME.fullmatch(name):
+    if not SNAPSHOT_NAME.fullmatch(name):
         raise PrejoinError(f"{name!r} cannot name a snapshot: letters, digits, _ . -, at most 63, the first no sign")

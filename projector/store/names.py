@@ -3,9 +3,13 @@
 `{group}` holds the engine's own tables, `{group}_entities` the folded states, `{group}_views` what is served.
 """
 
+import re
+
 from sqlalchemy import MetaData, Table
 
 from projector.declare.view import Relation
+
+SNAPSHOT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
 
 def schemas(group: str) -> tuple[str, str, str]:

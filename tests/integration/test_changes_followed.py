@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, closing
+from contextlib import AsyncExitStack
 
 import httpx
 import psutil
@@ -169,8 +169,8 @@ async def test_a_switch_of_generations_is_told_to_reset_and_nothing_is_lost_behi
     relations = [shop.projections.relation("order_overview")]
     async with follow(client, "/v1/orders/changes") as follower:
         before = follower.last_id
-        with closing(Rebuild(shop.url, shop.group, shop.projections, relations)) as rebuild:
-            await asyncio.to_thread(rebuild.run)
+        rebuild = Rebuild(shop.url, shop.group, shop.projections, relations)
+        await asyncio.to_thread(rebuild.run)
         assert (await follower.next())[0] == "reset"
         await asyncio.to_thread(shop.given, records[2:3])
         await follower.until("o1", "status", "paid")

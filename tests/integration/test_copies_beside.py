@@ -17,6 +17,7 @@ from projector.ingest.ledger import Ledger
 from projector.operate.copying import Copying, CopyStep
 from projector.operate.erase import erase_one
 from projector.operate.rebuild import Rebuild, Step
+from projector.operate.settling import Settling
 from projector.store.migrate import migrate
 from projector.store.names import copy_group
 from tests.history import Past
@@ -34,7 +35,7 @@ ERASED = cloud_event("customers.CustomerErased", customer_id="c1")
 @pytest.fixture
 def shop(database_url: str, read_database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setattr("projector.operate.loading.BATCH", 60)
-    monkeypatch.setattr("projector.operate.copying.BATCH", 40)
+    monkeypatch.setattr("projector.operate.switching.BATCH", 40)
     with world(database_url, read_url=read_database_url) as made:
         yield made
 
@@ -111,7 +112,7 @@ def test_who_is_erased_right_before_a_snapshot_is_kept_is_blank_in_it(
 ) -> None:
     log = records(REGISTERED, order(1))
     shop.given(log)
-    settle, calls = Copying._settle_erasures, []
+    settle, calls = Settling.erasures, []
 
     def settled(*arguments: Any) -> None:
         settle(*arguments)
@@ -119,7 +120,7 @@ def test_who_is_erased_right_before_a_snapshot_is_kept_is_blank_in_it(
         if len(calls) == 2:
             erase_one(shop.url, shop.group, shop.projections, "customer", "c1")
 
-    monkeypatch.setattr(Copying, "_settle_erasures", settled)
+    monkeypatch.setattr(Settling, "erasures", settled)
     from_events(shop, Past(log), until=datetime(2030, 1, 1, tzinfo=UTC), name="then").run()
     assert len(calls) > 1
     assert holding(shop, NAME) == set()
@@ -187,7 +188,7 @@ class Counting(Past):
 def test_a_topic_that_is_gone_from_the_log_ends_a_rebuild_and_is_named(
     shop: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("projector.operate.copying.FEW", 3)
+    monkeypatch.setattr("projector.operate.switching.FEW", 3)
     log = random_stream(3, customers=5, products=5, orders=20)
     shop.given(log)
     served = shop.fetch("SELECT relation, generation FROM served ORDER BY 1")

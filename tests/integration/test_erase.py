@@ -39,9 +39,9 @@ def shop(database_url: str) -> Iterator[World]:
 def empty(shop: World) -> Iterator[None]:
     clear(shop)
     yield
-    with closing(Rebuild(shop.url, shop.group, shop.projections, shop.projections.relations)) as run:
-        run.abort()
-        run.drop_old()
+    run = Rebuild(shop.url, shop.group, shop.projections, shop.projections.relations)
+    run.abort()
+    run.drop_old()
 
 
 def tables_with(shop: World, *words: str) -> set[str]:
@@ -144,8 +144,8 @@ def test_nothing_of_an_erased_customer_is_left_in_any_table(shop: World, by: str
 
 
 def rebuild(shop: World) -> None:
-    with closing(Rebuild(shop.url, shop.group, shop.projections, shop.projections.relations)) as run:
-        run.run()
+    run = Rebuild(shop.url, shop.group, shop.projections, shop.projections.relations)
+    run.run()
 
 
 class Interrupted(Exception):
@@ -159,10 +159,8 @@ def interrupt_a_rebuild(shop: World) -> None:
         if step.view == "customer_summary" and step.phase == "indexing":
             raise Interrupted
 
-    with (
-        closing(Rebuild(shop.url, shop.group, shop.projections, shop.projections.relations)) as run,
-        pytest.raises(Interrupted),
-    ):
+    run = Rebuild(shop.url, shop.group, shop.projections, shop.projections.relations)
+    with pytest.raises(Interrupted):
         run.run(step)
 
 

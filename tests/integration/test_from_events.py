@@ -23,8 +23,8 @@ from tests.world import World, world
 @pytest.fixture
 def shop(database_url: str, read_database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setattr("projector.operate.loading.BATCH", 60)
-    monkeypatch.setattr("projector.operate.copying.BATCH", 40)
-    monkeypatch.setattr("projector.operate.copying.FEW", 20)
+    monkeypatch.setattr("projector.operate.switching.BATCH", 40)
+    monkeypatch.setattr("projector.operate.switching.FEW", 20)
     with world(database_url, read_url=read_database_url) as made:
         yield made
 

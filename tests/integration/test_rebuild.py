@@ -3,7 +3,6 @@
 import random
 import threading
 from collections.abc import Iterator
-from contextlib import closing
 
 import psycopg
 import pytest
@@ -62,8 +61,8 @@ def test_while_a_batch_comes_at_each_step_the_new_generation_equals_the_model(sh
             applied.extend(coming[0])
             shop.given(coming.pop(0))
 
-    with closing(rebuild(shop)) as run:
-        run.run(step)
+    run = rebuild(shop)
+    run.run(step)
     agree(shop, applied)
     assert generations(shop) == {name: generation + 1 for name, generation in before.items()}
     for batch in coming:
@@ -87,12 +86,12 @@ def test_interrupted_wherever_it_was_it_goes_on_and_readers_have_seen_nothing(sh
             raise Interrupted
 
     for _ in range(100):
-        with closing(rebuild(shop)) as run:
-            try:
-                run.run(step)
-                break
-            except Interrupted:
-                interruptions += 1
+        run = rebuild(shop)
+        try:
+            run.run(step)
+            break
+        except Interrupted:
+            interruptions += 1
         assert generations(shop) == before
         if batch := next(rest, None):
             applied = applied + batch
@@ -128,8 +127,8 @@ def test_while_another_thread_applies_and_readers_read(shop: World) -> None:
     reader.start()
     writer.start()
     for _ in range(3):
-        with closing(rebuild(shop)) as run:
-            run.run()
+        run = rebuild(shop)
+        run.run()
     writer.join()
     done.set()
     reader.join()
@@ -145,21 +144,21 @@ def test_drift_is_gone_what_was_served_is_kept_and_dropped_by_the_next(shop: Wor
     shop.execute("DELETE FROM product_orders__g1")
     assert shop.drift()
     for run in range(2):
-        with closing(rebuild(shop)) as again:
-            again.run()
+        again = rebuild(shop)
+        again.run()
         agree(shop, records)
         tables = {t for (t,) in shop.fetch("SELECT relname FROM pg_class WHERE relname LIKE 'order_overview__g_'")}
         assert tables == {f"order_overview__g{run + 1}", f"order_overview__g{run + 2}"}
-    with closing(rebuild(shop)) as again:
-        assert "order_overview__g2" in again.drop_old()
+    again = rebuild(shop)
+    assert "order_overview__g2" in again.drop_old()
     assert state(shop) == []
     agree(shop, records)
 
 
 def test_only_what_is_connected_with_a_view_is_built(shop: World) -> None:
     shop.given(random_stream(5, customers=5, products=5, orders=20))
-    with closing(rebuild(shop, "product_sales")) as run:
-        assert run.run().keys() == {"order_products", "product_orders", "product_sales"}
+    run = rebuild(shop, "product_sales")
+    assert run.run().keys() == {"order_products", "product_orders", "product_sales"}
     assert generations(shop)["order_overview"] == 1
 
 
@@ -168,18 +167,16 @@ def test_a_second_one_is_refused_with_who_runs_it_and_aborting_leaves_nothing(sh
     shop.given(records)
 
     def step(_: Step) -> None:
-        with (
-            closing(rebuild(shop, "fulfilment")) as second,
-            pytest.raises(PrejoinError, match=r"already, by .* since 2"),
-        ):
+        second = rebuild(shop, "fulfilment")
+        with pytest.raises(PrejoinError, match=r"already, by .* since 2"):
             second.run()
         raise Interrupted
 
-    with closing(rebuild(shop)) as first:
-        with pytest.raises(Interrupted):
-            first.run(step)
-        assert dict(state(shop))["order_overview"] == "building"
-        assert "order_overview__g2" in first.abort()
+    first = rebuild(shop)
+    with pytest.raises(Interrupted):
+        first.run(step)
+    assert dict(state(shop))["order_overview"] == "building"
+    assert "order_overview__g2" in first.abort()
     assert state(shop) == []
     left = "SELECT count(*) FROM rebuilds UNION ALL SELECT count(*) FROM pending WHERE generation = 2"
     assert shop.fetch(left) == [(0,), (0,)]
@@ -189,8 +186,8 @@ def test_a_second_one_is_refused_with_who_runs_it_and_aborting_leaves_nothing(sh
 def test_who_may_read_what_is_served_may_read_the_new_generation(shop: World, read_database_url: str) -> None:
     shop.given(random_stream(5, customers=5, products=5, orders=20))
     shop.execute("GRANT SELECT ON fulfilment__g1 TO PUBLIC")  # by hand
-    with closing(rebuild(shop)) as run:
-        run.run()
+    run = rebuild(shop)
+    run.run()
     with psycopg.connect(read_database_url) as reader:
         for relation in shop.projections.served:
             columns = ", ".join(c.name for c in relation.columns)

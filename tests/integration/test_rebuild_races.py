@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -60,21 +60,21 @@ def test_what_a_batch_commits_behind_the_filling_is_taken_in(database_url: str) 
             "SELECT FROM pg_stat_activity JOIN pg_locks USING (pid)"
             " WHERE NOT granted AND locktype = %s AND query ~ %s AND datname = current_database()"
         )
-        with closing(rebuild(shelf)) as run:
-            threads = [threading.Thread(target=run.run)]
-            threads += [threading.Thread(target=shelf.given, args=([author("a1", name="After")],))]
-            with holder.transaction():
-                holder.execute("SELECT FROM shown__g1 FOR UPDATE")
-                with gate.transaction():
-                    gate.execute("LOCK TABLE books IN ACCESS EXCLUSIVE MODE")
-                    threads[0].start()
-                    until(lambda: shelf.fetch(waiting, "relation", "FROM books"))
-                    threads[1].start()  # changes an author, while no row of `listed` leads to a book of theirs yet
-                    until(lambda: shelf.fetch(waiting, "transactionid", "shown__g1"))
-                # filled, without what the batch is about to commit
-                until(lambda: shelf.fetch("SELECT FROM rebuilds WHERE relation = 'shown' AND phase = 'draining'"))
-            for thread in threads:
-                thread.join()
+        run = rebuild(shelf)
+        threads = [threading.Thread(target=run.run)]
+        threads += [threading.Thread(target=shelf.given, args=([author("a1", name="After")],))]
+        with holder.transaction():
+            holder.execute("SELECT FROM shown__g1 FOR UPDATE")
+            with gate.transaction():
+                gate.execute("LOCK TABLE books IN ACCESS EXCLUSIVE MODE")
+                threads[0].start()
+                until(lambda: shelf.fetch(waiting, "relation", "FROM books"))
+                threads[1].start()  # changes an author, while no row of `listed` leads to a book of theirs yet
+                until(lambda: shelf.fetch(waiting, "transactionid", "shown__g1"))
+            # filled, without what the batch is about to commit
+            until(lambda: shelf.fetch("SELECT FROM rebuilds WHERE relation = 'shown' AND phase = 'draining'"))
+        for thread in threads:
+            thread.join()
         assert [row["name"] for row in shelf.view("shown").values()] == ["After"]
         assert shelf.drift() == []
 
@@ -96,8 +96,8 @@ def test_what_a_few_keys_reach_is_not_left_to_the_switch(database_url: str, monk
             if told.phase == "indexing":
                 shelf.given(list(renamed))
 
-        with closing(rebuild(shelf)) as run:
-            run.run(step)
+        run = rebuild(shelf)
+        run.run(step)
         assert "draining" in {told.phase for told in steps}
         assert shelf.drift() == []
 
@@ -109,7 +109,8 @@ def test_a_rebuild_that_was_given_up_meanwhile_leaves_what_is_served(database_ur
         def stop(_: Step) -> None:
             raise InterruptedError
 
-        with closing(rebuild(shop, "order_overview")) as other, pytest.raises(InterruptedError):
+        other = rebuild(shop, "order_overview")
+        with pytest.raises(InterruptedError):
             other.run(stop)
 
         def give_up(told: Step) -> None:
@@ -118,10 +119,8 @@ def test_a_rebuild_that_was_given_up_meanwhile_leaves_what_is_served(database_ur
                 shop.execute(f"DELETE FROM generations WHERE state = 'building' AND {names}")
                 shop.execute(f"DELETE FROM rebuilds WHERE {names}")
 
-        with (
-            closing(rebuild(shop, "product_sales")) as run,
-            pytest.raises(PrejoinError, match="was given up meanwhile"),
-        ):
+        run = rebuild(shop, "product_sales")
+        with pytest.raises(PrejoinError, match="was given up meanwhile"):
             run.run(give_up)
         assert (
             shop.fetch("SELECT FROM generations JOIN served USING (relation, generation) WHERE state <> 'live'") == []
@@ -131,25 +130,25 @@ def test_a_rebuild_that_was_given_up_meanwhile_leaves_what_is_served(database_ur
 def test_dropping_what_is_still_read_keeps_nobody_waiting(database_url: str) -> None:
     with declared(database_url, library()) as shelf, shelf.connect() as export, shelf.connect() as reader:
         shelf.given([author("a1", name="Before"), book("b1", author_id="a1")])
-        with closing(rebuild(shelf)) as run:
-            run.run()
-            with export.transaction():
-                export.execute("SELECT FROM shown__g1")
-                refused = list[PrejoinError]()
+        run = rebuild(shelf)
+        run.run()
+        with export.transaction():
+            export.execute("SELECT FROM shown__g1")
+            refused = list[PrejoinError]()
 
-                def drop() -> None:
-                    with pytest.raises(PrejoinError, match="is still being read") as error:
-                        run.drop_old()
-                    refused.append(error.value)
+            def drop() -> None:
+                with pytest.raises(PrejoinError, match="is still being read") as error:
+                    run.drop_old()
+                refused.append(error.value)
 
-                thread = threading.Thread(target=drop)
-                thread.start()
-                reader.execute("SET lock_timeout = '500ms'")
-                while thread.is_alive():
-                    reader.execute("SELECT FROM shown__g1")  # by who has read `served` before the switch
-                thread.join()
-                assert refused
-            assert "shown__g1" in run.drop_old()
+            thread = threading.Thread(target=drop)
+            thread.start()
+            reader.execute("SET lock_timeout = '500ms'")
+            while thread.is_alive():
+                reader.execute("SELECT FROM shown__g1")  # by who has read `served` before the switch
+            thread.join()
+            assert refused
+        assert "shown__g1" in run.drop_old()
 
 
 def test_where_each_batch_changes_more_than_a_few_rows_it_ends_nevertheless(
@@ -167,8 +166,8 @@ def test_where_each_batch_changes_more_than_a_few_rows_it_ends_nevertheless(
                 steps.append(told)
                 shelf.given([book(f"b{n}", author_id="a1", pages=100 + len(steps)) for n in range(20)])
 
-        with closing(rebuild(shelf)) as run:
-            run.run(step)
+        run = rebuild(shelf)
+        run.run(step)
         assert shelf.drift() == []
 
 
@@ -183,14 +182,15 @@ def test_what_batches_look_for_keys_in_has_its_indexes_and_those_declared_since(
                 seen.append(shelf.fetch(indexes, "listed__g2")[0][0])
                 raise InterruptedError
 
-        with closing(rebuild(shelf)) as run, pytest.raises(InterruptedError):
+        run = rebuild(shelf)
+        with pytest.raises(InterruptedError):
             run.run(step)
         assert seen == [2]  # its key's, and the one that is declared
         shelf.projections.relation("listed").indexes = [("author_id",), ("-pages",)]
         migrate(shelf.url, None, shelf.group, shelf.projections)
         assert shelf.fetch(indexes, "listed__g1") == [(3,)]
-        with closing(rebuild(shelf)) as run:
-            assert run.run()["listed"] == 2
+        run = rebuild(shelf)
+        assert run.run()["listed"] == 2
         assert shelf.fetch(indexes, "listed__g2") == [(3,)]
 
 
@@ -206,17 +206,17 @@ def test_the_longest_name_has_room_for_generations_and_indexes(database_url: str
         before = shelf.fetch(indexes)
         assert migrate(shelf.url, None, shelf.group, shelf.projections) == []
         assert shelf.fetch(indexes) == before
-        with closing(rebuild(shelf)) as run:
-            run.run()
+        run = rebuild(shelf)
+        run.run()
         assert len(shelf.fetch(indexes)) == 2 * len(before) == 6
         assert shelf.drift() == []
 
 
 def test_a_generation_dropped_behind_a_batch_is_no_error_of_the_batch(database_url: str) -> None:
     with declared(database_url, library()) as shelf, shelf.connect() as connection:
-        with closing(rebuild(shelf)) as run:
-            run.run()
-            run.drop_old()
+        run = rebuild(shelf)
+        run.run()
+        run.drop_old()
         statistics, rows = Statistics(), 2_000
         statistics.keep(connection, {"shown__g1": rows, "shown__g2": rows})
         analyzed = "SELECT analyze_count FROM pg_stat_user_tables WHERE relname = 'shown__g2' AND schemaname ~ %s"

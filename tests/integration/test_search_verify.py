@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -215,8 +215,8 @@ async def test_a_generation_being_built_has_its_index_before_both_are_switched_t
         assert asyncio.run(follow_meanwhile(generation))
         seen.append(books.index(view))  # still the one before
 
-    with closing(Rebuild(*given)) as run:
-        await asyncio.to_thread(run.run, lambda _: None, search)
+    run = Rebuild(*given)
+    await asyncio.to_thread(run.run, lambda _: None, search)
     assert seen == [index]
     assert books.index(view).endswith("__g2_s1")
     async with books.indexing():
@@ -234,14 +234,14 @@ async def test_where_elasticsearch_is_away_the_switch_does_not_wait_for_it(
 ) -> None:
     view = books.view("long_books")
     async with keeping(bookshelf.url, ["http://127.0.0.1:9"], bookshelf.group, bookshelf.projections, view) as nobody:
-        with closing(Rebuild(bookshelf.url, bookshelf.group, bookshelf.projections, [view])) as run:
-            loop = asyncio.get_running_loop()
+        run = Rebuild(bookshelf.url, bookshelf.group, bookshelf.projections, [view])
+        loop = asyncio.get_running_loop()
 
-            def search(_: View, generation: int) -> None:
-                following = follow(nobody, generation, patience=1.0)
-                assert not asyncio.run_coroutine_threadsafe(following, loop).result()
+        def search(_: View, generation: int) -> None:
+            following = follow(nobody, generation, patience=1.0)
+            assert not asyncio.run_coroutine_threadsafe(following, loop).result()
 
-            assert await asyncio.to_thread(run.run, lambda _: None, search) == {"long_books": 2}
+        assert await asyncio.to_thread(run.run, lambda _: None, search) == {"long_books": 2}
     assert bookshelf.fetch("SELECT generation, search FROM served WHERE relation = 'long_books'") == [(2, None)]
     async with books.indexing():
         await books.settle()
@@ -264,12 +264,12 @@ async def test_a_build_that_was_given_up_leaves_no_documents_to_the_next(
         if len(whole) == 1:
             raise InterruptedError
 
-    with closing(Rebuild(*given)) as run:
-        with pytest.raises(InterruptedError):
-            await asyncio.to_thread(run.run, lambda _: None, search)
-        await asyncio.to_thread(run.abort)
-        bookshelf.given([book("b1", title="Too short now", pages=5)])
+    run = Rebuild(*given)
+    with pytest.raises(InterruptedError):
         await asyncio.to_thread(run.run, lambda _: None, search)
+    await asyncio.to_thread(run.abort)
+    bookshelf.given([book("b1", title="Too short now", pages=5)])
+    await asyncio.to_thread(run.run, lambda _: None, search)
     assert whole == [True, True]
     assert books.index(view).endswith("__g2_s1")
     async with books.indexing():
@@ -292,8 +292,8 @@ async def test_the_index_of_a_generation_being_built_does_not_claim_what_that_ha
 
         assert asyncio.run_coroutine_threadsafe(have_followed(), loop).result()
 
-    with closing(Rebuild(*given)) as run:
-        await asyncio.to_thread(run.run, lambda _: None, search)
+    run = Rebuild(*given)
+    await asyncio.to_thread(run.run, lambda _: None, search)
     name = books.index(view)
     assert name.endswith("__g2_s1")
     ((applied,),) = bookshelf.fetch("SELECT next - 1 FROM positions WHERE topic = 'books'")

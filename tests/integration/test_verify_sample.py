@@ -157,9 +157,9 @@ def test_a_generation_that_is_switched_and_dropped_meanwhile_is_no_error(
 
             def and_drop(cursor: psycopg.Cursor[Any], *at: Any) -> Any:
                 if len(ranges) == 1:
-                    with closing(Rebuild(world.url, world.group, world.projections, [at[0]])) as rebuild:
-                        rebuild.run()
-                        rebuild.drop_old()
+                    rebuild = Rebuild(world.url, world.group, world.projections, [at[0]])
+                    rebuild.run()
+                    rebuild.drop_old()
                 ranges.append(at[2])
                 return compare(cursor, *at)
 

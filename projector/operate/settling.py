@@ -1,0 +1,47 @@
+"""What was decided in a group, let be so in a copy of it: dead letters replayed and purged, and who is erased."""
+
+from typing import Any
+
+import psycopg
+
+from projector.apply.applier import Applier
+from projector.declare.projections import Projections
+from projector.operate.erase import erase_all, erased_keys
+from projector.operate.replay import Replayer
+from projector.store import takeover
+from projector.store.copies import Copy
+from projector.store.names import copy_group
+
+
+class Settling:
+    """What the group at one connection has decided, for one of its copies. `notes`: what could not be done as there."""
+
+    def __init__(
+        self, connection: psycopg.Connection[Any], url: str, group: str, projections: Projections, copy: Copy
+    ) -> None:
+        self._connection, self._url, self._group, self._projections = connection, url, group, projections
+        self._own, self._create = copy_group(group, copy.id), copy.until is None
+        self.notes: list[str] = []
+
+    def settle(self, applier: Applier) -> None:
+        """Settle all of it, by an applier of the copy."""
+        self.erasures(applier)
+        replayer = Replayer(applier)
+        letters = takeover.settled(self._connection, self._own)
+        if purged := [letter for letter, state in letters if state == "purged"]:
+            replayer.purge(purged)
+        waiting = [letter for letter, state in letters if state == "replayed"]
+        while waiting:  # one may wait for another: an orphan for what creates its aggregate
+            failed = [answer for answer in map(replayer.attempt, waiting) if not answer.done]
+            if len(failed) == len(waiting):
+                told = [f"what was replayed before is open again: {answer.said}" for answer in failed]
+                self.notes += [note for note in told if note not in self.notes]
+                return
+            waiting = [answer.id for answer in failed]
+
+    def erasures(self, applier: Applier) -> None:
+        """Erase who is erased. A snapshot gets nobody who was not there then: of those it is remembered alone."""
+        there = {(name, key) for name, keys in erased_keys(self._url, self._own, self._projections) for key in keys}
+        for name, keys in erased_keys(self._url, self._group, self._projections):
+            if left := [key for key in keys if (name, key) not in there]:
+                erase_all(applier, [(name, left)], create=self._create)
