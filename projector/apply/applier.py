@@ -239,7 +239,7 @@ class Applier:
             changed = [a for a in aggregates.values() if self.erasing.erase(entity, a, create)]
             self._stores[entity.name].save(cursor, changed, self._captures)
             changes = plan.refresh(cursor, changed)
-            touched = self.erasing.blank(cursor, plan, entity, keys)
+            touched = self.erasing.blank(cursor, plan.served, entity, keys)
             touched.entities[entity.name] = len(changed)
             touched.views.update({c.relation.name: len(c.upserted) + len(c.deleted) for c in changes})
             return touched
@@ -248,7 +248,7 @@ class Applier:
         """Blank what is kept of those that an event has erased in this transaction."""
         for entity in self._projections.personal.values():
             if keys := [a.key for a in aggregates if a.erased and a.entity is entity]:
-                self.erasing.blank(cursor, plan, entity, keys)
+                self.erasing.blank(cursor, plan.served, entity, keys)
 
     def positions(self) -> dict[TopicPartition, int]:
         """The next offset to apply of each partition, as committed."""

@@ -5,7 +5,7 @@ refreshes, and what remembers that it was done.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,6 @@ from projector.apply.aggregates import Aggregate
 from projector.apply.batch import Record
 from projector.apply.copies import Copies
 from projector.apply.letters import freeze, raw, thaw, unraw
-from projector.apply.plan import Plan
 from projector.apply.traces import Place, Traces
 from projector.declare.entity import Entity
 from projector.declare.personal import personal_columns
@@ -129,8 +128,13 @@ class Erasing:
 
         return hide
 
-    def blank(self, cursor: psycopg.Cursor[Any], plan: Plan, entity: Entity[Any], keys: Sequence[str]) -> Touched:
-        """Remember these aggregates of an entity as erased, and blank all but entities and served views."""
+    def blank(
+        self, cursor: psycopg.Cursor[Any], served: Mapping[str, int], entity: Entity[Any], keys: Sequence[str]
+    ) -> Touched:
+        """Remember these aggregates of an entity as erased, and blank all but entities and served views.
+
+        `served`: generations, by view.
+        """
         touched, places = Touched(), {(entity.name, key) for key in keys}
         cursor.execute(_REMEMBER, (entity.name, list(keys)))
         touched.dead_letters, _ = self._rewrite(cursor, "dead_letters", "id", places)
@@ -138,7 +142,7 @@ class Erasing:
         touched.journals += self._blank_bases(cursor, places)
         give_up(cursor, lost)
         blank_captured(cursor, entity, keys)
-        self._blank_refused(cursor, plan, entity, keys)
+        self._blank_refused(cursor, served, entity, keys)
         touched.copies, touched.whole = self._blank_copies(cursor, entity.name, list(keys))
         return touched
 
@@ -189,12 +193,14 @@ class Erasing:
             blanked += 1
         return blanked
 
-    def _blank_refused(self, cursor: psycopg.Cursor[Any], plan: Plan, entity: Entity[Any], keys: Sequence[str]) -> None:
+    def _blank_refused(
+        self, cursor: psycopg.Cursor[Any], served: Mapping[str, int], entity: Entity[Any], keys: Sequence[str]
+    ) -> None:
         """What Elasticsearch has said of a row may quote it."""
         for name, view in self._searched.items():
             for personal in self._personal.get(name, ()):
-                if personal.entity == entity.name and personal.owner is not None and name in plan.served:
-                    table = quoted(generation_name(name, plan.served[name]))
+                if personal.entity == entity.name and personal.owner is not None and name in served:
+                    table = quoted(generation_name(name, served[name]))
                     statement = _REFUSED.format(table=table, key=quoted(view.key[0]), owner=quoted(personal.owner))
                     cursor.execute(statement, {"relation": name, "keys": list(keys)})
 

@@ -128,8 +128,7 @@ class Archiver:
     def _look(self, accept_loss: bool = False) -> dict[TopicPartition, int]:
         """The ends of now, once topics and offsets are found to be what they were."""
         with self._stoppable():
-            starts, ends = self._kafka.starts(), self._kafka.ends()
-            ids = self._kafka.topic_ids()  # behind them: they are of the topics with these ids, or of ones before
+            starts, ends, ids = self._kafka.look()
         self._check_ids(ids)
         self._ids = {**ids, **self._ids}
         if short := cut(self._positions, ends):

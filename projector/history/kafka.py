@@ -43,11 +43,7 @@ class KafkaHistory:
 
     def topic_ids(self) -> dict[str, str]:
         """The broker's id of each topic that exists. Raises KafkaUnreachable, as `starts` and `ends` do."""
-
-        async def ids(broker: Broker) -> dict[str, str]:
-            return {topic.name: topic.id for topic in (await broker.topics(self._topics)).values()}
-
-        return asyncio.run(self._ask(ids))
+        return asyncio.run(self._ask(self._ids))
 
     def starts(self) -> dict[TopicPartition, int]:
         """The first offset that Kafka still has of each partition."""
@@ -66,11 +62,24 @@ class KafkaHistory:
 
         return asyncio.run(self._ask(ends))
 
+    def look(self) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int], dict[str, str]]:
+        """Starts, ends, and the ids asked for behind them: both are of the topics with these ids, or of ones before."""
+
+        async def look(broker: Broker) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int], dict[str, str]]:
+            topics = await broker.topics(self._topics)
+            starts, ends = await broker.starts(topics, partitions_of(topics)), await broker.ends(topics)
+            return starts, ends, await self._ids(broker)
+
+        return asyncio.run(self._ask(look))
+
     def read(self, positions: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> Chunks:
         """See `History`. A thread of its own fetches ahead; Kafka may be away for a minute."""
         left = {tp: (position, ends[tp]) for tp, position in positions.items() if position < ends[tp]}
         if left:
             yield from read_ahead(self._fetched(left), MAX_AHEAD)
+
+    async def _ids(self, broker: Broker) -> dict[str, str]:
+        return {topic.name: topic.id for topic in (await broker.topics(self._topics)).values()}
 
     async def _ask(self, question: Callable[..., Awaitable[Answer]], *about: Any) -> Answer:
         # `question` is a coroutine function: tenacity does not wait for what another one returns

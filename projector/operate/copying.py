@@ -106,7 +106,7 @@ class Copying:
             self._connection, self._progress = connection, progress
             self._check_release()
             copy = self._registered()
-            settling = Settling(connection, self._url, self._group, self._projections, copy)
+            settling = Settling(connection, self._group, self._projections, copy)
             if copy.phase == "replaying":
                 self._replay(copy, settling)
             self._build(copy)

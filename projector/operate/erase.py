@@ -1,21 +1,18 @@
 """Erasure by command: one person's fields blanked in each copy of a group, and remembered there."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
-
-import psycopg
 
 from projector.apply.applier import Applier
 from projector.apply.erasing import Touched
 from projector.declare.entity import Entity
 from projector.declare.projections import Projections
-from projector.errors import NotMigrated, PrejoinError
+from projector.errors import PrejoinError
 from projector.store.connect import connect
 
 AT_ONCE = 500  # aggregates erased in one transaction, which batches wait for
 
-_ERASED = "SELECT key FROM erasures WHERE entity = %s"
 _WAITING = "SELECT relation, count(*) FROM outbox GROUP BY relation ORDER BY relation"
 
 
@@ -51,37 +48,6 @@ def finish(applier: Applier, touched: Touched) -> None:
         if changes is None and not left:
             touched.whole = True
             return
-
-
-def erase_all(
-    applier: Applier,
-    erased: Iterable[tuple[str, Sequence[str]]],
-    create: bool = True,
-    progress: Callable[[int], None] = lambda keys: None,
-) -> Touched:
-    """Erase whatever `erased_keys` tells of one group in another, in bounded transactions.
-
-    In an empty one before a replay: then no event brings personal fields in. `progress` is told keys.
-    """
-    touched, entities = Touched(), {entity.name: entity for entity in applier.entities}
-    for name, keys in erased:
-        if name in entities and entities[name].erasure is not None:
-            touched.add(erase(applier, entities[name], keys, create))
-        progress(len(keys))
-    return touched
-
-
-def erased_keys(url: str, group: str, projections: Projections) -> Iterator[tuple[str, list[str]]]:
-    """All that is erased in a group, by command or event: entity and keys, `AT_ONCE` at most at a time."""
-    with connect(url, group, name="prejoin erasures") as connection:
-        for entity in projections.personal.values():
-            with connection.cursor("erased") as cursor:
-                try:
-                    cursor.execute(_ERASED, (entity.name,))
-                except psycopg.errors.UndefinedTable:
-                    raise NotMigrated(group) from None
-                while rows := cursor.fetchmany(AT_ONCE):
-                    yield entity.name, [key for (key,) in rows]
 
 
 def erase_one(url: str, group: str, projections: Projections, kind: str, key: str) -> tuple[Touched, dict[str, int]]:

@@ -6,7 +6,7 @@ import psycopg
 
 from projector.apply.applier import Applier
 from projector.declare.projections import Projections
-from projector.operate.erase import erase_all, erased_keys
+from projector.operate.erase import erase
 from projector.operate.replay import Replayer
 from projector.store import takeover
 from projector.store.copies import Copy
@@ -16,10 +16,8 @@ from projector.store.names import copy_group
 class Settling:
     """What the group at one connection has decided, for one of its copies. `notes`: what could not be done as there."""
 
-    def __init__(
-        self, connection: psycopg.Connection[Any], url: str, group: str, projections: Projections, copy: Copy
-    ) -> None:
-        self._connection, self._url, self._group, self._projections = connection, url, group, projections
+    def __init__(self, connection: psycopg.Connection[Any], group: str, projections: Projections, copy: Copy) -> None:
+        self._connection, self._group, self._personal = connection, group, projections.personal.values()
         self._own, self._create = copy_group(group, copy.id), copy.until is None
         self.notes: list[str] = []
 
@@ -41,7 +39,7 @@ class Settling:
 
     def erasures(self, applier: Applier) -> None:
         """Erase who is erased. A snapshot gets nobody who was not there then: of those it is remembered alone."""
-        there = {(name, key) for name, keys in erased_keys(self._url, self._own, self._projections) for key in keys}
-        for name, keys in erased_keys(self._url, self._group, self._projections):
-            if left := [key for key in keys if (name, key) not in there]:
-                erase_all(applier, [(name, left)], create=self._create)
+        left = dict(takeover.erased(self._connection, self._group, self._own))
+        for entity in self._personal:
+            if keys := left.get(entity.name):
+                erase(applier, entity, keys, create=self._create)

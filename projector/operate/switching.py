@@ -10,7 +10,6 @@ import psycopg
 from projector.apply import captured, positions
 from projector.apply.applier import Applier
 from projector.apply.batch import TopicPartition
-from projector.apply.loading import NoViews
 from projector.declare.projections import Projections
 from projector.declare.view import View
 from projector.errors import PrejoinError
@@ -129,19 +128,18 @@ class Switching:
                 self._read_up_to(applier, behind)
                 _check_reached(behind, applier.positions())
                 self._settling.settle(applier)
-                erased = takeover.erased(cursor, self._own)
+                erased = dict(takeover.erased(self._connection, self._own, self._group))
                 takeover.take_over(cursor, self._group, self._projections, self._copy)
                 self._blank(cursor, applier, erased)
                 return True
         _check_reached(behind, self._history.ends())
         return False
 
-    def _blank(self, cursor: psycopg.Cursor[Any], applier: Applier, erased: list[tuple[str, list[str]]]) -> None:
+    def _blank(self, cursor: psycopg.Cursor[Any], applier: Applier, erased: dict[str, list[str]]) -> None:
         """Blank what the group keeps of those whom events have erased that the copy has applied ahead of it."""
-        plan, entities = NoViews(), {entity.name: entity for entity in self._projections.personal.values()}
-        plan.served = self._copy.generations
-        for name, keys in erased:
-            applier.erasing.blank(cursor, plan, entities[name], keys)
+        for entity in self._projections.personal.values():
+            if keys := erased.get(entity.name):
+                applier.erasing.blank(cursor, self._copy.generations, entity, keys)
 
 
 def _check_reached(behind: Mapping[TopicPartition, int], reached: Mapping[TopicPartition, int]) -> None:

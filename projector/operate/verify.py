@@ -121,7 +121,7 @@ class Verifier:
             found.of = self.rows_about(relation)
         self._drain()
         some = sample.out_of(found.of or 0) if sample else None
-        for low, high in self._ranges(relation) if some is None else self._chosen(relation, some):
+        for low, high in self._ranges(relation) if some is None else self._chosen(relation, some, found.of or 0):
             self._look(relation, low, high, repair, sample is not None, found)
             progress(relation.name, found.rows)
         self._remember(found)
@@ -219,9 +219,9 @@ class Verifier:
                 return
             low = high
 
-    def _chosen(self, relation: Relation, rows: int) -> Iterator[tuple[str | None, str | None]]:
+    def _chosen(self, relation: Relation, rows: int, of: int) -> Iterator[tuple[str | None, str | None]]:
         """Ranges at random places with so many rows together, in order and without overlap."""
-        if rows >= max(self.rows_about(relation), FEW):
+        if rows >= max(of, FEW):
             yield from self._ranges(relation)
             return
         ranges = Ranges.of(rows)

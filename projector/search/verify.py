@@ -49,6 +49,7 @@ class SearchVerified:
     repaired: int = 0
     sampled: bool = False
     differences: list[tuple[str, str]] = field(default_factory=list)  # key; missing, extra or stale
+    left: list[tuple[str, str]] = field(default_factory=list)  # of these: what was not mended
 
 
 class SearchVerifier:
@@ -90,7 +91,7 @@ class SearchVerifier:
     async def _look(
         self, found: SearchVerified, repair: bool, progress: Callable[[int], None], sample: Ranges | None
     ) -> None:
-        wrong: list[str] = []
+        wrong: dict[str, str] = {}
         with suppress(NotFoundError):  # deleted by hand: each row is missing
             if sample is None or sample.many > FEW:
                 await self._keeping.client.indices.refresh(index=self._index)
@@ -101,25 +102,28 @@ class SearchVerifier:
             # a document that says it is of another key than its own is told where its row is
             different = {key: kind for key, kind in told.items() if key in rows or kind == "extra"}
             found.different += len(different)
-            found.differences += sorted(different.items())[: max(TOLD - len(found.differences), 0)]
-            wrong += different if repair else ()
+            _tell(found.differences, different)
+            wrong |= different
             if len(wrong) >= MENDED:
-                found.repaired += await self._mend(wrong)
-                wrong = []
+                await self._settle(wrong, repair, found)
+                wrong = {}
             progress(len(rows))
         found.differences.sort()
         if wrong:
-            found.repaired += await self._mend(wrong)
+            await self._settle(wrong, repair, found)
 
-    async def _mend(self, keys: list[str]) -> int:
-        """Returns how many of the keys do not differ any more."""
-        await self._repair(keys)
-        return len(keys) - await self._left(keys)
+    async def _settle(self, wrong: dict[str, str], repair: bool, found: SearchVerified) -> None:
+        """Mend what is wrong, if asked to, and tell what is left of it."""
+        left = wrong
+        if repair:
+            await self._repair(list(wrong))
+            left = await self._left(wrong)
+            found.repaired += len(wrong) - len(left)
+        _tell(found.left, left)
 
     async def _remember(self, found: SearchVerified) -> None:
         """For `prejoin status`."""
-        left = [] if found.repaired else [((key,), kind) for key, kind in found.differences]
-        values = drift.seen(self._view.name, drift.INDEX, left)
+        values = drift.seen(self._view.name, drift.INDEX, [((key,), kind) for key, kind in found.left])
         async with self._keeping.connection.transaction():
             if not found.sampled:
                 await self._keeping.connection.execute(drift.CLEAR, values)
@@ -248,11 +252,14 @@ class SearchVerifier:
 
         await self._keeping.until(are_sent)
 
-    async def _left(self, keys: list[str]) -> int:
-        """How many of the keys differ still, in the index that is served now."""
-        stand = await self._keeping.copies.stand()
-        live = [c.search for c in stand.copies if c.state == "live"]
-        return len(await self._again(self._document.index_name(stand.generation, live[0]), keys)) if live else len(keys)
+    async def _left(self, wrong: dict[str, str]) -> dict[str, str]:
+        """What is wrong still, in the index that is searched now."""
+        searched = await self._searched()
+        return wrong if searched is None else await self._again(self._document.index_name(*searched), list(wrong))
+
+
+def _tell(told: list[tuple[str, str]], more: Mapping[str, str]) -> None:
+    told += sorted(more.items())[: max(TOLD - len(told), 0)]
 
 
 _IS_STATE = {"term": {STATE_FIELD: STATE}}

@@ -75,8 +75,8 @@ ON CONFLICT (relation) DO UPDATE SET generation = excluded.generation
 """
 _ERASED = """
 SELECT entity, array_agg(key) FROM (
-  SELECT entity, key FROM {copy}.erasures EXCEPT SELECT entity, key FROM erasures
-) AS first_there GROUP BY entity
+  SELECT entity, key FROM {here}.erasures EXCEPT SELECT entity, key FROM {there}.erasures
+) AS only_here GROUP BY entity
 """
 _SERVED = "SELECT relation, generation FROM served"
 _REPLACED = "UPDATE copies SET state = 'replaced', phase = 'done' WHERE id = %s"
@@ -94,9 +94,10 @@ def settled(connection: psycopg.Connection[Any], copy: str) -> list[tuple[int, s
     return connection.execute(sql.SQL(_SETTLED).format(copy=sql.Identifier(copy))).fetchall()
 
 
-def erased(cursor: Cursor, copy: str) -> list[tuple[str, list[str]]]:
-    """Who is erased in a copy and not in the group: by events that the copy has applied first. Entity, and keys."""
-    return cursor.execute(sql.SQL(_ERASED).format(copy=sql.Identifier(copy))).fetchall()
+def erased(connection: psycopg.Connection[Any], here: str, there: str) -> list[tuple[str, list[str]]]:
+    """Who is erased in one group and not in another, as of a group and its copy. Entity, and keys."""
+    query = sql.SQL(_ERASED).format(here=sql.Identifier(here), there=sql.Identifier(there))
+    return connection.execute(query).fetchall()
 
 
 def move_outbox(cursor: Cursor, copy: str, relation: str) -> int:

@@ -209,17 +209,22 @@ async def test_a_refused_document_is_a_dead_letter_and_the_rest_goes_on(bookshel
         assert (long_id,) in await books.rows("long_books")
 
 
+async def take_dates_alone(books: Searched) -> None:
+    """An empty index that refuses titles which are no dates, as if somebody had made it so."""
+    view = books.view("long_books")
+    index, mapping = books.index(view), books.document(view).mapping
+    mapping["properties"]["is"]["properties"]["title"] = {"type": "date"}
+    await books.client.indices.delete(index=index)
+    await books.client.indices.create(index=index, mappings=mapping, aliases={f"{index}_w": {}})
+
+
 async def test_one_document_that_is_refused_is_told_with_its_reason_and_mended_by_its_next_change(
     bookshelf: World, books: Searched
 ) -> None:
-    view = books.view("long_books")
     bookshelf.given([book("b1", title="2026-01-01", pages=500)])
     async with books.indexing():
         await books.settle()
-    index, mapping = books.index(view), books.document(view).mapping
-    mapping["properties"]["is"]["properties"]["title"] = {"type": "date"}  # as if somebody had made it so
-    await books.client.indices.delete(index=index)
-    await books.client.indices.create(index=index, mappings=mapping, aliases={f"{index}_w": {}})
+    await take_dates_alone(books)
     async with books.indexing():
         bookshelf.given([book(f"b{n}", title="2026-01-02" if n % 2 else f"Title {n}", pages=500) for n in range(20)])
         await books.settle()

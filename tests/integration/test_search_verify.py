@@ -16,7 +16,7 @@ from projector.search.rebuild import follow, rebuild
 from projector.search.verify import SearchVerified, SearchVerifier
 from projector.store.sampling import Ranges
 from tests.integration.running import until
-from tests.integration.test_search_indexer import book, books, bookshelf
+from tests.integration.test_search_indexer import book, books, bookshelf, take_dates_alone
 from tests.search import Searched
 from tests.world import World
 
@@ -129,6 +129,16 @@ async def test_missing_extra_and_stale_documents_are_told_and_exactly_those_are_
     after = {hit["_id"]: hit["_seq_no"] for hit in await books.writes("long_books")}
     changed = {key for key in writes.keys() | after.keys() if writes.get(key) != after.get(key)}
     assert changed == {key for key, _ in told}
+
+
+async def test_what_a_repair_could_not_mend_is_remembered(bookshelf: World, books: Searched) -> None:
+    bookshelf.given([book("b1", title="2026-01-01", pages=500), book("b2", title="No date", pages=500)])
+    async with books.indexing():
+        await books.settle()
+    await take_dates_alone(books)
+    mended = await verified(books, repair=True)
+    assert (mended.different, mended.repaired, mended.left) == (2, 1, [("b2", "missing")])
+    assert bookshelf.fetch("SELECT place, key, kind FROM drift") == [("index", '["b2"]', "missing")]
 
 
 async def test_an_index_deleted_by_hand_is_found_and_repaired(books: Searched, index: str) -> None:
