@@ -14,13 +14,14 @@ from projector.operate.rebuild import Rebuild, Step
 from projector.operate.replay import NotReplayed, Replayer
 from projector.store import takeover
 from projector.store.connect import connect
-from projector.store.names import schemas
 from tests.model import Model, Record
 from tests.model.histories import CloudEvent, cloud_event, partitioned, random_stream
+from tests.traces import tables_with
 from tests.world import World, clear, world
 
 NAME, EMAIL, SEGMENT = "Zora Quimby", "zora@quimby.example", "quimbyesque"
-PERSONAL = (NAME, EMAIL, SEGMENT, "Renamed Quimby", "late.quimby")
+IN_A_HEADER = "trace of quimby"
+PERSONAL = (NAME, EMAIL, SEGMENT, "Renamed Quimby", "late.quimby", IN_A_HEADER)
 
 REGISTERED = cloud_event(
     "customers.CustomerRegistered", customer_id="c1", name=NAME, email=EMAIL, country="DE", segment=SEGMENT
@@ -44,26 +45,6 @@ def empty(shop: World) -> Iterator[None]:
     run = Rebuild(shop.url, shop.group, shop.projections, shop.projections.relations)
     run.abort()
     run.drop_old()
-
-
-def tables_with(shop: World, *words: str) -> set[str]:
-    """The tables of the group's schemas, kept copies and all, that hold one of the words anywhere: as text or bytes."""
-    query = "SELECT schemaname, tablename FROM pg_tables WHERE schemaname = ANY(%s)"
-    found = set()
-    for schema, table in shop.fetch(query, list(schemas(shop.group))):
-        for (row,) in shop.fetch(f'SELECT t::text FROM "{schema}"."{table}" AS t'):
-            plain = row + "".join(_bytes(part) for part in row.replace('"', "").replace("(", ",").split(","))
-            found |= {table for word in words if word in plain}
-    return found
-
-
-def _bytes(part: str) -> str:
-    r"""What a bytea's `\x…` holds, as far as it is text; headers are base64 in JSON."""
-    hexed = part.strip("\\").removeprefix("x").rstrip(")")
-    try:
-        return bytes.fromhex(hexed).decode(errors="replace")
-    except ValueError:
-        return ""
 
 
 def order(n: int, customer: str = "c1") -> CloudEvent:
@@ -99,7 +80,7 @@ def bad_letters(shop: World) -> None:
     foreign = cloud_event("orders.CustomerRegistered", customer_id="c1", name=NAME)
     named = order(7)
     named["data"] |= {"quantity": 0, "customer_name": NAME}
-    nobody = Record("customers", 0, 0, b"c1", b"{broken: " + NAME.encode(), (("trace", EMAIL.encode()),), 0)
+    nobody = Record("customers", 0, 0, b"c1", b"{broken: " + NAME.encode(), (("trace", IN_A_HEADER.encode()),), 0)
     header = Record("payments", 0, 0, None, NAME.encode(), (("ce_subject", b"c1"),), 0)
     kept = cloud_event("customers.CustomerNameChanged", customer_id="c3", name="Bea")
     tell(shop, invalid, foreign, named, nobody, header, kept)
@@ -123,6 +104,7 @@ def test_nothing_of_an_erased_customer_is_left_in_any_table(shop: World, by: str
     kept = {"customers", "dead_letters", "journal_records", "search_dead_letters"}
     kept |= {"captured"} if state == "building" else set()
     assert tables_with(shop, *PERSONAL) == {*kept, copy, summary, *live}
+    assert tables_with(shop, IN_A_HEADER) == {"dead_letters"}
 
     if by == "command":
         touched = erase(shop.applier, shop.projections.personal["customer"], ["c1"])
@@ -150,19 +132,15 @@ def rebuild(shop: World) -> None:
     run.run()
 
 
-class Interrupted(Exception):
-    pass
-
-
 def interrupt_a_rebuild(shop: World) -> None:
     """Leave a generation that is filled, and that nobody goes on with."""
 
     def step(step: Step) -> None:
         if step.view == "customer_summary" and step.phase == "indexing":
-            raise Interrupted
+            raise InterruptedError
 
     run = Rebuild(shop.url, shop.group, shop.projections, shop.projections.relations)
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptedError):
         run.run(step)
 
 
@@ -229,21 +207,33 @@ def test_an_erasure_by_command_ends_as_the_event_does(shop: World, seed: int) ->
     """Among shuffled, repeated, lost and broken events, half of them before it, and whatever is replayed behind it."""
     records = random_stream(seed, customers=4, products=4, orders=25)
     half = len(records) // 2
-    shop.given(records[:half], batch=50)
-    erase(shop.applier, shop.projections.personal["customer"], ["c1"])
-    shop.given(records[half:], batch=50)
-    for letter in letters(shop):
-        try:
-            Replayer(shop.applier).replay(letter)
-        except NotReplayed:
-            continue
-    model = Model().apply_all(records)
-    names = {value for row in model.views()["customer_summary"].values() for value in (row["name"], row["email"])}
-    row = shop.view("customer_summary").get(("c1",))
-    assert row is None or (row["name"], row["email"], row["segment"], row["erased"]) == (None, None, None, True)
-    assert all(o["customer_name"] is None for o in shop.view("order_overview").values() if o["customer_id"] == "c1")
-    assert names
-    assert shop.drift() == []
+    model = Model().apply_all(records[:half])
+    of_it = sorted(key for (key,), row in model.views()["customer_summary"].items() if row["name"] is not None)[0]
+    # in a partition of its own, that all others keep their offsets; long ago, that it is nobody's latest event
+    event = ERASED | {"time": "1970-01-01T00:00:00Z", "subject": of_it, "data": {"customer_id": of_it}}
+    ends = []
+    for by in ("command", "event"):
+        clear(shop)
+        shop.given(records[:half], batch=50)
+        if by == "command":
+            erase(shop.applier, shop.projections.personal["customer"], [of_it])
+        else:
+            shop.given([Record("customers", 99, 0, b"k", json.dumps(event).encode(), (), 0)])
+        shop.given(records[half:], batch=50)
+        for letter in letters(shop):
+            try:
+                Replayer(shop.applier).replay(letter)
+            except NotReplayed:
+                continue
+        kept = shop.fetch('SELECT topic, partition, "offset", state, reason, key, value, headers FROM dead_letters')
+        ends.append((shop.views(), sorted(kept, key=repr)))
+        row = shop.view("customer_summary")[(of_it,)]
+        assert (row["name"], row["email"], row["segment"], row["erased"]) == (None, None, None, True)
+        orders = [o for o in shop.view("order_overview").values() if o["customer_id"] == of_it]
+        assert {order["customer_name"] for order in orders} == {None}
+        assert shop.drift() == []
+    by_command, by_event = ends
+    assert by_command == by_event
 
 
 def test_copies_with_very_many_rows_are_blanked_in_portions(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
