@@ -1,16 +1,19 @@
 """The read API over a group of its own: views filled by hand or by events, requests without a socket."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import httpx
+import psycopg
 from fastapi import FastAPI
 from psycopg.types.json import Jsonb
 
 from projector.settings import Settings
 from read_api.app import create_app
+from read_api.freshness import POSITIONS
 from tests.world import World, world
 
 
@@ -81,3 +84,11 @@ def applied(shop: World, topic: str, partition: int, following: int) -> None:
         " ON CONFLICT (topic, partition) DO UPDATE SET next = excluded.next",
         topic, partition, following,
     )  # fmt: skip
+
+
+async def until_somebody_looks(read_url: str) -> None:
+    """Wait until the positions are being asked for."""
+    looks = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'prejoin-api' AND query = %s)"
+    async with await psycopg.AsyncConnection.connect(read_url, autocommit=True) as reader, asyncio.timeout(20):
+        while (await (await reader.execute(looks, [POSITIONS])).fetchone()) == (False,):  # noqa: ASYNC110 – the event is in Postgres
+            await asyncio.sleep(0.01)

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,10 @@ def test_a_client_generated_from_the_document_works(address: str, tmp_path: Path
     options = ["--url", f"{address}/openapi.json", "--meta", "none", "--output-path", "prejoin_client"]
     told = run(python.with_name("openapi-python-client"), "generate", *options)
     assert "WARNING" not in told.upper(), told
-    count, *orders = run(python, "-c", USE, address).splitlines()[0].split()
+    listed, one, missing = (line.split() for line in run(python, "-c", USE, address).splitlines())
     rows = httpx.get(f"{address}/v1/orders?limit=3&sort=-total&status[ne]=cancelled&count=exact").json()
-    assert (int(count), orders) == (rows["total_count"], [row["order_id"] for row in rows["data"]])
+    assert listed == [str(rows["total_count"]), *(row["order_id"] for row in rows["data"])]
+    first = httpx.get(f"{address}/v1/orders/{rows['data'][0]['order_id']}").json()
+    placed_at = datetime.fromisoformat(first["placed_at"]).isoformat()
+    assert one == [first["order_id"], first["total"], first["lines"][0]["product_id"], placed_at]
+    assert missing == ["404", *httpx.get(f"{address}/v1/orders/none").json()["title"].split()]

@@ -23,7 +23,7 @@ from read_api.freshness import Waiters, Wanted
 from read_api.problems import Problem
 from read_api.reading import Reader
 from read_api.resource import Resource
-from tests.api import applied, fill, pages
+from tests.api import applied, fill, pages, until_somebody_looks
 from tests.integration.serving import environment_of, serving
 from tests.model.histories import random_stream
 from tests.world import World
@@ -148,14 +148,17 @@ async def test_what_an_export_does_not_take_is_named(client: httpx.AsyncClient, 
     assert (answer.status_code, answer.json()["errors"][0]["parameter"]) == (400, parameter)
 
 
-async def test_it_tells_how_fresh_it_is_and_waits_for_a_position(shop: World, client: httpx.AsyncClient) -> None:
+async def test_it_tells_how_fresh_it_is_and_waits_for_a_position(
+    shop: World, client: httpx.AsyncClient, read_database_url: str
+) -> None:
     shop.execute("UPDATE projection_group SET as_of = '2026-01-01T00:00:00Z'")
     asked = {"Prejoin-Min-Position": "orders/0@7", "Prefer": "wait=20"}
     path = "/v1/orders/export?format=ndjson"
     early = await client.get(path, headers={"Prejoin-Min-Position": "orders/0@7"})
     assert (early.status_code, early.headers["retry-after"]) == (503, "1")
     waiting = asyncio.create_task(client.get(path, headers=asked))
-    await asyncio.sleep(0)
+    await until_somebody_looks(read_database_url)
+    assert not waiting.done()
     fill(shop, "order_overview", [{"order_id": "o1"}])
     applied(shop, "orders", 0, 8)
     answer = await waiting

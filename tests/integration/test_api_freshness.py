@@ -5,21 +5,12 @@ from datetime import datetime
 from typing import Any
 
 import httpx
-import psycopg
 import pytest
 
 from read_api.database import Database
-from read_api.freshness import POSITIONS, Waiters
-from tests.api import applied, fill
+from read_api.freshness import Waiters
+from tests.api import applied, fill, until_somebody_looks
 from tests.world import World, clear
-
-
-async def until_somebody_looks(read_url: str) -> None:
-    """Wait until the positions are being asked for."""
-    looks = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'prejoin-api' AND query = %s)"
-    async with await psycopg.AsyncConnection.connect(read_url, autocommit=True) as reader, asyncio.timeout(20):
-        while (await (await reader.execute(looks, [POSITIONS])).fetchone()) == (False,):  # noqa: ASYNC110 – the event is in Postgres
-            await asyncio.sleep(0.01)
 
 
 async def test_before_anything_is_applied_nothing_is_claimed(client: httpx.AsyncClient) -> None:

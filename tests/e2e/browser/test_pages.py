@@ -28,15 +28,13 @@ def test_a_page_is_open_to_everybody_in_light_and_dark_and_fits_wide_and_narrow(
     assert overflow(page) == 0
 
 
-def test_the_first_page_is_drawn_within_a_second(window: Window, shop: Shop) -> None:
+def test_the_first_page_is_drawn_within_three_seconds(window: Window, shop: Shop) -> None:
     window.open()  # the browser itself has started, then
     page = window.page.context.new_page()
     began = time.monotonic()
     page.goto(shop.url)
     expect(page.get_by_role("table").first).to_be_visible()
-    assert (
-        time.monotonic() - began < 3
-    )  # the aim is 1 s; a machine that does other things beside is given three times that
+    assert time.monotonic() - began < 3  # the aim is 1 s; a machine that does other things beside is given more
 
 
 def test_the_charts_show_the_sums_of_what_the_api_says(window: Window, shop: Shop) -> None:
