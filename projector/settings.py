@@ -27,7 +27,7 @@ class TokenSettings(NamedTuple):
 
 
 class Settings(BaseSettings):
-    """What a process is told from outside. Built once, in `main()` or the API's lifespan, and handed down."""
+    """What a process is told from outside. Built once, by the command that runs, and handed down."""
 
     model_config = SettingsConfigDict(env_prefix="PREJOIN_", env_file=".env", extra="ignore", frozen=True)
 

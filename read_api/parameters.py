@@ -41,10 +41,16 @@ class ListQuery:
 
 
 def read_pairs(request: Request) -> list[tuple[str, str]]:
-    """The parameters in order, percent-decoded. Raises a 400 Problem for what is not text that Postgres can take."""
+    """The parameters in order, percent-decoded once a request. Raises a 400 Problem for what Postgres cannot take."""
+    if "pairs" not in request.scope:
+        request.scope["pairs"] = _decoded(request.scope["query_string"])
+    found: list[tuple[str, str]] = request.scope["pairs"]
+    return found
+
+
+def _decoded(raw: bytes) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     errors: list[ParameterError] = []
-    raw: bytes = request.scope["query_string"]
     for part in raw.split(b"&") if raw else ():
         name, _, value = (unquote_to_bytes(side.replace(b"+", b" ")) for side in part.partition(b"="))
         try:

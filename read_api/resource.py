@@ -111,7 +111,7 @@ class Resource:
         """What is searched of it; None: nothing."""
         return self.relation.search if isinstance(self.relation, View) else None
 
-    @property
+    @cached_property
     def filters(self) -> dict[str, Field]:
         """What filters: plain columns, and plain fields inside lists."""
         found = {**self.fields, **self.inside}.items()

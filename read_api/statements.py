@@ -4,7 +4,7 @@ Statements are composed with SQLAlchemy and kept by their shape (which columns, 
 so that a request costs no compiling. Values are always parameters.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -133,12 +133,12 @@ def parameters(
     return found | {f"c{n}": value for n, value in enumerate(after)}
 
 
-def row_as_json(resource: Resource, names: Sequence[str], source: FromClause) -> tuple[ColumnElement[str], FromClause]:
-    """The row of an answer, as JSON, and what is to be joined for it: lists, one, search and exports have it alike."""
-    return json_row(selected(resource, names, source), source)
+def row_as_json(names: Iterable[str], source: FromClause) -> tuple[ColumnElement[str], FromClause]:
+    """The row of an answer, as JSON, and what is to be joined for it: all that give out rows have it alike."""
+    return json_row(selected(names, source), source)
 
 
-def selected(_resource: Resource, names: Sequence[str], source: FromClause) -> list[ColumnElement[Any]]:
+def selected(names: Iterable[str], source: FromClause) -> list[ColumnElement[Any]]:
     """The columns of a view as they are given out, whatever the answer's form. What a caller may not see is null in
     `Resource.source` already.
     """
@@ -183,7 +183,7 @@ def _digest(page: FromClause) -> ColumnElement[Any]:
 
 
 def _rows(resource: Resource, page: FromClause, shape: Shape, order: Sequence[Term]) -> Select[Any]:
-    as_json, row = row_as_json(resource, shape.fields, page)
+    as_json, row = row_as_json(shape.fields, page)
     cursor = [cast(shown(page.c[term.field.name]), Text) for term in order]
     told = array([as_json, cast(func.json_build_array(*cursor), Text), cast(_digest(page), Text)])
     rows = select(told).select_from(page.join(row, true())).order_by(*order_by(page, order))

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -10,6 +10,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
@@ -56,10 +57,24 @@ def say_dropped(tables: list[str], nothing: str, as_json: bool) -> None:
     if as_json:
         emit_json({"dropped": tables})
     else:
-        for table in tables:
-            report(f"dropped {table}")
+        say_served({}, tables)
         if not tables:
             report(nothing)
+
+
+def ask_to_build(say_plan: Callable[[], None], yes: bool) -> None:
+    """Say what would be built and ask, where somebody is there to answer. Raises typer.Abort for a no."""
+    if not yes and sys.stdin.isatty() and sys.stdout.isatty():
+        say_plan()
+        typer.confirm("Build?", default=True, abort=True)
+
+
+def say_served(built: Mapping[str, int], dropped: Iterable[str]) -> None:
+    """The generations that views are served from now, and the tables that were dropped."""
+    for name, generation in built.items():
+        report(f"{name} is served from generation {generation}")
+    for table in dropped:
+        report(f"dropped {table}")
 
 
 @contextmanager

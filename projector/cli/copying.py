@@ -1,17 +1,14 @@
-"""`prejoin rebuild --from-events` and `--as-of`, and the snapshots that the latter leaves."""
+"""`prejoin rebuild --from-events` and `--as-of`: a whole copy, made from the log."""
 
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import typer
-
-from projector.cli.console import emit_json, note, progress, report, say_dropped
+from projector.cli.console import ask_to_build, emit_json, note, progress, report, say_dropped, say_served
 from projector.cli.search import Place, following
 from projector.errors import PrejoinError
 
@@ -20,6 +17,7 @@ if TYPE_CHECKING:
     from projector.history.log import History
     from projector.operate.copying import Copying, CopyPlan, CopyStep
     from projector.settings import Settings
+    from projector.store.copies import Copy
 
 EVENTS_A_SECOND = 30_000  # of one that is being estimated
 
@@ -66,9 +64,7 @@ def copy(settings: "Settings", projections: "Projections", wish: Wish) -> None:
     if wish.dry_run:
         _say_plan(plan, wish.as_json)
         return
-    if not wish.yes and sys.stdin.isatty() and sys.stdout.isatty():
-        _say_plan(plan, as_json=False)
-        typer.confirm("Build?", default=True, abort=True)
+    ask_to_build(lambda: _say_plan(plan, as_json=False), wish.yes)
     with _showing(plan, wish.as_json) as tell:
         made = copying.run(tell, following(at) if urls else None)
     dropped = copying.drop_old() if wish.drop_old else []
@@ -77,17 +73,14 @@ def copy(settings: "Settings", projections: "Projections", wish: Wish) -> None:
     _say_made(made, dropped, copying, wish.as_json)
 
 
-def _say_made(made: Any, dropped: list[str], copying: "Copying", as_json: bool) -> None:
+def _say_made(made: "Copy", dropped: list[str], copying: "Copying", as_json: bool) -> None:
     views = [{"view": view, "generation": generation} for view, generation in made.generations.items()]
     if as_json:
         emit_json({"snapshot": made.name, "views": views, "dropped": dropped, "notes": copying.notes})
     elif made.name is not None:
         report(f"snapshot {made.name}: ?snapshot={made.name} in the API; `prejoin snapshots drop {made.name}` drops it")
     else:
-        for view, generation in made.generations.items():
-            report(f"{view} is served from generation {generation}")
-        for table in dropped:
-            report(f"dropped {table}")
+        say_served(made.generations, dropped)
 
 
 def _time(text: str) -> datetime:

@@ -1,6 +1,7 @@
 """`prejoin keys`: who may read from the API, and what."""
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,8 +47,8 @@ def create(
     named, until = _views(projections, views), _until(expires)
     if not name.strip() or len(name) > LONGEST_NAME or not name.isprintable():
         raise PrejoinError(f"a key's name has 1 to {LONGEST_NAME} printable characters: {name[:LONGEST_NAME]!r}")
-    with closing(_connect(settings)) as connection:
-        id_, key = _of_migrated(settings, lambda: store.create(connection, name, named, pii, until))
+    with _migrated(settings) as connection:
+        id_, key = store.create(connection, name, named, pii, until)
     if as_json:
         told = {"id": id_, "name": name, "key": key, "views": named or "all", "pii": pii, "expires_at": until}
         emit_json(told)
@@ -62,8 +63,8 @@ def list_keys(as_json: Json = False) -> None:
     from projector.store import keys as store
 
     settings, _ = loaded()
-    with closing(_connect(settings)) as connection:
-        found = _of_migrated(settings, lambda: store.every(connection))
+    with _migrated(settings) as connection:
+        found = store.every(connection)
     now = datetime.now(UTC)
     rows = [{**key._asdict(), "views": key.views or "all", "state": key.state(now)} for key in found]
     for row in rows:
@@ -72,7 +73,7 @@ def list_keys(as_json: Json = False) -> None:
         emit_json({"keys": rows})
         return
     if not rows:
-        report("no keys: the API is open, on loopback")
+        report(f"no keys: the API {_without_keys(settings)}")
         return
     from rich.table import Table
 
@@ -93,12 +94,19 @@ def revoke(
     from projector.store import keys as store
 
     settings, _ = loaded()
-    with closing(_connect(settings)) as connection:
-        revoked = _of_migrated(settings, lambda: store.revoke(connection, key))
+    with _migrated(settings) as connection:
+        revoked = store.revoke(connection, key)
     if as_json:
         emit_json({"revoked": revoked})
     else:
         report(f"revoked {', '.join(revoked)}" if revoked else f"{key} was revoked before")
+
+
+def _without_keys(settings: "Settings") -> str:
+    """How the API is for whoever comes, as `read_api.access.gate` has it."""
+    if settings.tokens:
+        return "takes tokens alone"
+    return "is open, beyond loopback, too" if settings.api_open else "is open, on loopback"
 
 
 def _views(projections: "Projections", text: str) -> list[str] | None:
@@ -127,18 +135,16 @@ def _until(text: str | None) -> datetime | None:
     return until
 
 
-def _connect(settings: "Settings") -> "psycopg.Connection[Any]":
-    from projector.store.connect import connect
-
-    return connect(settings.writer_url, settings.group, autocommit=True, name="prejoin keys")
-
-
-def _of_migrated(settings: "Settings", ask: Any) -> Any:
+@contextmanager
+def _migrated(settings: "Settings") -> "Iterator[psycopg.Connection[Any]]":
+    """A connection to a group that has tables. Raises NotMigrated where it has none."""
     import psycopg
 
     from projector.errors import NotMigrated
+    from projector.store.connect import connect
 
     try:
-        return ask()
+        with closing(connect(settings.writer_url, settings.group, autocommit=True, name="prejoin keys")) as connection:
+            yield connection
     except psycopg.errors.UndefinedTable:
         raise NotMigrated(settings.group) from None

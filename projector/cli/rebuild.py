@@ -1,7 +1,6 @@
 """`prejoin rebuild`: views, or their search indexes alone, built anew beside those that are served."""
 
 import json
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from projector.cli.console import emit_json, note, progress, report, say_dropped
+from projector.cli.console import ask_to_build, emit_json, note, progress, report, say_dropped, say_served
 from projector.cli.copying import Wish, copy
 from projector.cli.interrupts import run
 from projector.cli.operate import All, Json, loaded, named
@@ -115,7 +114,7 @@ def _rebuild(
     if dry_run:
         _say_plan(plan, as_json)
         return
-    _ask(plan, yes)
+    ask_to_build(lambda: _say_plan(plan, as_json=False), yes)
     with _showing(plan, as_json) as tell:
         built = made.run(tell, following(at) if urls else None)
     for view in projections.searched if urls and made.changed else ():
@@ -125,16 +124,7 @@ def _rebuild(
     if as_json:
         emit_json({"views": [{"view": name, "generation": g} for name, g in built.items()], "dropped": dropped})
         return
-    for name, generation in built.items():
-        report(f"{name} is served from generation {generation}")
-    for table in dropped:
-        report(f"dropped {table}")
-
-
-def _ask(plan: "Planned", yes: bool) -> None:
-    if not yes and sys.stdin.isatty() and sys.stdout.isatty():
-        _say_plan(plan, as_json=False)
-        typer.confirm("Build?", default=True, abort=True)
+    say_served(built, dropped)
 
 
 def _say_plan(plan: "Planned", as_json: bool) -> None:

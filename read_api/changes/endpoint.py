@@ -21,6 +21,7 @@ from read_api.database import Database
 from read_api.freshness import Waiters, read_wanted
 from read_api.parameters import Reading
 from read_api.problems import Problem
+from read_api.reading import Reader
 from read_api.resource import Resource
 from read_api.statements import Condition
 
@@ -47,7 +48,8 @@ class Streams:
         still: Still,
     ) -> None:
         waiters, gate = Waiters(database), asyncio.Semaphore(CONNECTIONS)
-        self.feeds = {r.name: Feed(Source(r, feeds[r.name], database, waiters, gate)) for r in resources}
+        reader = Reader(database, waiters)
+        self.feeds = {r.name: Feed(Source(r, feeds[r.name], reader, gate)) for r in resources}
         self._listener = Listener(settings.reader_url, settings.group, self._heard)
         self._open: set[EventStream] = set()
         self._most, self._waiters, self._closing, self._still = settings.api_streams, waiters, False, still

@@ -18,14 +18,12 @@ from typing import Any, NamedTuple
 from sqlalchemy import ARRAY, Text, and_, bindparam, cast, column, func, select, true
 from sqlalchemy.dialects.postgresql import array
 
-from projector.store.shown import json_row
 from read_api.changes.events import Mark
-from read_api.database import Database
-from read_api.freshness import Freshness, Waiters, Wanted
+from read_api.freshness import Freshness, Wanted
 from read_api.kinds import BOOLEAN, INTEGER, WHOLE, Kind
 from read_api.reading import Asked, Reader
 from read_api.resource import Resource
-from read_api.statements import AT, DIALECT, FRESHNESS, Statement
+from read_api.statements import AT, DIALECT, FRESHNESS, Statement, row_as_json
 
 KEYS = 5_000  # of a page, but for the last batch in it, which may have more
 BATCHES = 500
@@ -70,11 +68,8 @@ class Source:
     `gate` lets so many ask at once as there are connections: when thousands come back together, none is refused.
     """
 
-    def __init__(
-        self, resource: Resource, feed: str, database: Database, waiters: Waiters, gate: asyncio.Semaphore
-    ) -> None:
-        self.resource, self.feed, self._gate = resource, feed, gate
-        self._reader = Reader(database, waiters)
+    def __init__(self, resource: Resource, feed: str, reader: Reader, gate: asyncio.Semaphore) -> None:
+        self.resource, self.feed, self._reader, self._gate = resource, feed, reader, gate
 
     async def page(self, after: int, wanted: Wanted = AT_ONCE) -> Page:
         """What changed behind a revision. Raises a 503 Problem."""
@@ -151,7 +146,7 @@ def _rows(resource: Resource, generation: int, nulls: tuple[bool, ...]) -> State
         table.c[f.name].is_(None) if null else table.c[f.name] == cast(keys.c[f"k{n}"], table.c[f.name].type)
         for n, (f, null) in enumerate(zip(resource.key, nulls, strict=True))
     ]
-    as_json, row = json_row([table.c[name] for name in resource.fields], table)
+    as_json, row = row_as_json(resource.fields, table)
     pair = array([cast(keys.c.n, Text), as_json])
     rows = select(pair).select_from(keys.join(table, and_(*same)).join(row, true())).compile(dialect=DIALECT)
     found = (*(rows.positiontup or ()), "definition")

@@ -11,6 +11,7 @@ from read_api.changes.channel import Channel, told
 from read_api.changes.events import Mark, heartbeat, opening, reset
 from read_api.changes.feed import Feed, Follower
 from read_api.changes.source import Page
+from read_api.leaving import until_left
 from read_api.problems import Problem
 
 SECONDS_TO_END = 0.5  # for the last bytes of an answer to one who may not be reading
@@ -64,17 +65,8 @@ class EventStream(Response):
 
     async def _until_end(self, receive: Receive, send: Send) -> bool:
         """Write what comes; whether it was the client who left."""
-        self._writing = asyncio.create_task(self._write(send))
-        gone = asyncio.create_task(_gone(receive))
-        left = False
-        try:
-            await asyncio.wait({self._writing, gone}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            left = gone.done()
-            for task in (self._writing, gone):
-                task.cancel()
-            await asyncio.gather(self._writing, gone, return_exceptions=True)
-        return left
+        self._writing = writing = asyncio.create_task(self._write(send))
+        return await until_left(writing, receive)
 
     async def _write(self, send: Send) -> None:
         with suppress(Problem, OSError):  # Postgres is away, or the client: it resumes from where it is
@@ -119,8 +111,3 @@ class EventStream(Response):
             yield b"", mark
             if page.last:
                 return
-
-
-async def _gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from starlette.requests import Request
 from starlette.responses import Response
 
+from read_api.conditional import ANY, known_tags
 from read_api.problems import Problem
 
 POLICY = (
@@ -31,11 +32,11 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Asset(NamedTuple):
-    """A file as it is served; `etag` follows from its bytes, and is weak: on its way it may be compressed."""
+    """A file as it is served; `tag` follows from its bytes."""
 
     body: bytes
     media_type: str
-    etag: str
+    tag: str
 
 
 def handlers(demo: bool) -> dict[str, Handler]:
@@ -57,8 +58,8 @@ def handlers(demo: bool) -> dict[str, Handler]:
 
 
 def _answer(request: Request, asset: Asset) -> Response:
-    headers = {"Cache-Control": "no-cache", "Content-Security-Policy": POLICY, "ETag": asset.etag}
-    if asset.etag in request.headers.get("If-None-Match", ""):
+    headers = {"Cache-Control": "no-cache", "Content-Security-Policy": POLICY, "ETag": f'W/"{asset.tag}"'}
+    if not {ANY, asset.tag}.isdisjoint(known_tags(request)):
         return Response(status_code=304, headers=headers)
     return Response(asset.body, headers=headers, media_type=asset.media_type)
 
@@ -73,4 +74,4 @@ def _read(folder: Traversable, prefix: str = "") -> dict[str, Asset]:
 
 def _asset(name: str, body: bytes) -> Asset:
     kind = _TYPES[name.rpartition(".")[2]]
-    return Asset(body, kind, f'W/"{hashlib.sha256(body).hexdigest()[:20]}"')
+    return Asset(body, kind, hashlib.sha256(body).hexdigest()[:20])

@@ -13,8 +13,8 @@ from read_api.export.parquet import parquet
 from read_api.resource import Resource
 from read_api.statements import row_as_json, selected
 
-Line = Callable[[Resource, Sequence[str], FromClause], tuple[ColumnElement[str], FromClause | None]]
-"""A row's text, and what is to be joined for it."""
+Line = Callable[[Sequence[str], FromClause], tuple[ColumnElement[str], FromClause | None]]
+"""The text of a row of these columns, and what is to be joined for it."""
 Chunks = AsyncIterator[list[str]]
 
 # OWASP, CSV Injection: a cell that begins so may run as a formula. A quote before it keeps it a text, and quotes around
@@ -31,12 +31,8 @@ class Format:
     write: Callable[[Resource, Sequence[str], Chunks], AsyncIterator[bytes]]
 
 
-def _json_line(resource: Resource, names: Sequence[str], source: FromClause) -> tuple[ColumnElement[str], FromClause]:
-    return row_as_json(resource, names, source)
-
-
-def _csv_line(resource: Resource, names: Sequence[str], source: FromClause) -> tuple[ColumnElement[str], None]:
-    cells = [func.coalesce(_cell(column), literal_column("''")) for column in selected(resource, names, source)]
+def _csv_line(names: Sequence[str], source: FromClause) -> tuple[ColumnElement[str], None]:
+    cells = [func.coalesce(_cell(column), literal_column("''")) for column in selected(names, source)]
     line: Any = cells[0]
     for cell in cells[1:]:
         line = line.op("||")(literal_column("','")).op("||")(cell)
@@ -55,10 +51,8 @@ def _cell(column: ColumnElement[Any]) -> ColumnElement[Any]:
     return quoted
 
 
-def _parquet_line(
-    resource: Resource, names: Sequence[str], source: FromClause
-) -> tuple[ColumnElement[str], FromClause]:
-    columns = [_parquet_cell(c).label(n) for n, c in zip(names, selected(resource, names, source), strict=True)]
+def _parquet_line(names: Sequence[str], source: FromClause) -> tuple[ColumnElement[str], FromClause]:
+    columns = [_parquet_cell(c).label(n) for n, c in zip(names, selected(names, source), strict=True)]
     row = select(*columns).correlate(source).lateral("r")
     return cast(func.row_to_json(row.table_valued()), Text), row
 
@@ -94,6 +88,6 @@ async def _csv(_resource: Resource, names: Sequence[str], chunks: Chunks) -> Asy
 
 FORMATS = {
     "csv": Format("text/csv; charset=utf-8; header=present", _csv_line, _csv),
-    "ndjson": Format("application/x-ndjson", _json_line, _ndjson),
+    "ndjson": Format("application/x-ndjson", row_as_json, _ndjson),
     "parquet": Format("application/vnd.apache.parquet", _parquet_line, parquet),
 }

@@ -95,7 +95,7 @@ def _statement(
     rows = (
         select(*(table.c[n] for n in names)).where(true(), *passing).order_by(*order_by(table, order)).subquery("row")
     )
-    text, joined = FORMATS[form].line(resource, fields, rows)
+    text, joined = FORMATS[form].line(fields, rows)
     source = rows if joined is None else rows.join(joined, true())
     lines = select(text).select_from(source).order_by(*order_by(rows, order)).compile(dialect=DIALECT)
     return Statement(str(lines), tuple(lines.positiontup or ()))

@@ -195,7 +195,7 @@ def _hits(
     by = [*first, *order_by(scored, order)]
     page = select(scored).where(_behind(resource, scored, shaped)).order_by(*by)
     rows = page.limit(literal_column(str(shaped.page.limit))).subquery("rows_found")
-    as_json, row = row_as_json(resource, tuple(resource.fields), rows)
+    as_json, row = row_as_json(resource.fields, rows)
     texts = [cast(shown(rows.c[term.field.name]), Text) for term in order]
     found = array([as_json, cast(func.json_build_array(*texts), Text), cast(rows.c.score, Text)])
     last = [rows.c.score.desc()] if shaped.by_relevance else []

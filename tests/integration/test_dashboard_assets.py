@@ -43,6 +43,17 @@ async def test_every_file_that_is_named_is_there_and_is_told_unchanged_the_secon
         assert (again.status_code, again.content) == (304, b"")
 
 
+async def test_a_file_is_told_unchanged_by_any_form_of_its_tag_and_by_no_other(client: httpx.AsyncClient) -> None:
+    tag = (await client.get("/dashboard/app.js")).headers["etag"]
+    expected = {
+        tag: 304, tag.removeprefix("W/"): 304, f'"other", {tag}': 304, "*": 304,
+        f'"other-{tag}"': 200, f'W/"x{tag[3:]}': 200, '"*"': 200,
+    }  # fmt: skip
+    for known, status in expected.items():
+        answer = await client.get("/dashboard/app.js", headers={"If-None-Match": known})
+        assert (answer.status_code, answer.headers["etag"]) == (status, tag), known
+
+
 @pytest.mark.parametrize("name", ["../__init__.py", "%2e%2e/__init__.py", "nothing.js", "", "index.html"])
 async def test_nothing_else_is_served(client: httpx.AsyncClient, name: str) -> None:
     answer = await client.get(f"/dashboard/{name}")

@@ -28,7 +28,7 @@ export function Export({ view, filters, words }) {
       const answer = await ask(path, { ...filters, format }, { deadline: 0 });
       save(await answer.blob(), `${view.name}.${format}`);
     } catch (error) {
-      setProblem(error.status === 404 ? "This API does not export." : error.message);
+      setProblem(error.message);
     }
   };
   return html`<details class="menu" ref=${menu}><summary>Export</summary><div>

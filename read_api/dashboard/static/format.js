@@ -5,7 +5,7 @@ const regions = new Intl.DisplayNames("en", { type: "region", fallback: "code" }
 const days = new Intl.DateTimeFormat("en", { day: "numeric", month: "short", timeZone: "UTC" });
 const daysWithYear = new Intl.DateTimeFormat("en", { day: "numeric", month: "short", year: "numeric", timeZone: "UTC" });
 
-export const NONE = "–";
+const NONE = "–";
 export const count = (n) => (n === null || n === undefined ? NONE : counts.format(n));
 export const compact = (n) => (n === null || n === undefined ? NONE : short.format(n));
 export const share = (part, whole) => (whole ? `${((100 * part) / whole).toFixed(part && part / whole < 0.1 ? 1 : 0)} %` : NONE);

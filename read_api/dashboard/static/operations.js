@@ -47,10 +47,7 @@ export function Operations() {
 async function take(signal) {
   const { body: status } = await get("v1/status", {}, { signal });
   const metrics = await requestsOf(signal).catch(() => null);
-  const views = Object.fromEntries(status.views.map((v) => [v.view, {
-    pending: v.pending, outbox: v.search?.outbox ?? 0, rows: v.rows ?? 0, search: behind(status, v.search?.as_of),
-  }]));
-  taken = [...taken, { at: Date.now(), status, metrics, views, lag: status.lag_seconds ?? 0, unapplied: unapplied(status) }].slice(-KEPT);
+  taken = [...taken, { at: Date.now(), status, metrics }].slice(-KEPT);
   return status;
 }
 
@@ -60,18 +57,19 @@ function behind({ as_of: asOf, lag_seconds: lag }, at) {
 }
 
 const unapplied = (status) => status.partitions.reduce((sum, p) => sum + (p.lag ?? 0), 0);
+const toSend = (status) => status.views.reduce((sum, v) => sum + (v.search?.outbox ?? 0), 0);
+const searchBehind = (status) => Math.max(0, ...status.views.map((v) => behind(status, v.search?.as_of) ?? 0));
 
 function Figures({ status }) {
   const pending = status.views.reduce((sum, v) => sum + v.pending, 0);
   const searched = status.views.filter((v) => v.search);
-  const outbox = searched.reduce((sum, v) => sum + v.search.outbox, 0);
   const held = searched.map((v) => v.search.as_of).filter(Boolean).sort()[0];
   const rate = appliedRate();
   return html`<dl class="figures">
     <${Figure} name="Behind Kafka" value=${duration(status.lag_seconds)} note=${`as of ${time(status.as_of).slice(11)} UTC`} tone=${status.lag_seconds > 10 ? "warn" : undefined} />
     <${Figure} name="To apply" value=${count(unapplied(status))} unit="records" note=${rate === null ? "in all partitions" : `${compact(rate)} applied a second`} />
     <${Figure} name="Pending" value=${count(pending)} unit="keys" note="of huge fan-outs, to be refreshed" />
-    <${Figure} name="Search behind" value=${duration(behind(status, held))} note=${`${count(outbox)} keys to send`} />
+    <${Figure} name="Search behind" value=${duration(behind(status, held))} note=${`${count(toSend(status))} keys to send`} />
     <${Figure} name="Dead letters" value=${count(status.dead_letters)} note=${status.dead_letters ? "prejoin deadletters list" : "nothing was refused"} tone=${status.dead_letters ? "warn" : undefined} />
   </dl>`;
 }
@@ -86,23 +84,26 @@ function appliedRate() {
 function Lately() {
   const x = taken.map((t) => t.at / 1_000);
   const labels = taken.map((t) => new Date(t.at).toISOString().slice(11, 19));
-  const lag = [{ name: "Views", values: taken.map((t) => t.lag), tone: "accent" }, { name: "Search", values: taken.map((t) => greatest(t.views, "search")), tone: "second" }];
-  const waiting = [{ name: "Records to apply", values: taken.map((t) => t.unapplied), tone: "accent" }, { name: "Keys to send to search", values: taken.map((t) => total(t.views, "outbox")), tone: "second" }];
+  const lag = [{ name: "Views", values: taken.map((t) => t.status.lag_seconds ?? 0), tone: "accent" }, { name: "Search", values: taken.map((t) => searchBehind(t.status)), tone: "second" }];
+  const waiting = [{ name: "Records to apply", values: taken.map((t) => unapplied(t.status)), tone: "accent" }, { name: "Keys to send to search", values: taken.map((t) => toSend(t.status)), tone: "second" }];
   return html`<${Panel} name="The last minutes" wide note="Every 2 s since this page was first opened in this tab, ten minutes at most. Times are UTC."><div class="pair">
     <${Chart} name="Seconds behind" xTitle="Time" x=${x} labels=${labels} series=${lag} tell=${duration} short=${(n) => `${+n.toFixed(1)} s`} height=${170} top=${1} />
     <${Chart} name="On their way" xTitle="Time" x=${x} labels=${labels} series=${waiting} tell=${count} short=${compact} height=${170} top=${10} whole />
   </div><//>`;
 }
 
-const total = (views, name) => Object.values(views).reduce((sum, v) => sum + v[name], 0);
-const greatest = (views, name) => Math.max(0, ...Object.values(views).map((v) => v[name] ?? 0));
+/** Keys of a view that waited: to be refreshed, and to be sent to search. */
+function waited({ views }, name) {
+  const v = views.find(({ view }) => view === name);
+  return v ? v.pending + (v.search?.outbox ?? 0) : 0;
+}
 
 function Views({ status }) {
   const columns = [
     { name: "View", cell: (v) => html`<span class="nowrap"><b>${v.view}</b> <span class="faint number">g${v.generation}</span></span>` },
     { name: "State", cell: (v) => html`<${Status} value=${v.state} />` },
     { name: "Rows", number: true, cell: (v) => html`<span class="number">${count(v.rows)}</span>` },
-    { name: "Lately", hide: true, cell: (v) => html`<${Spark} name=${`Pending keys and keys to send of ${v.view}`} values=${taken.slice(-60).map((t) => (t.views[v.view]?.pending ?? 0) + (t.views[v.view]?.outbox ?? 0))} />` },
+    { name: "Lately", hide: true, cell: (v) => html`<${Spark} name=${`Pending keys and keys to send of ${v.view}`} values=${taken.slice(-60).map((t) => waited(t.status, v.view))} />` },
     { name: "Pending", number: true, cell: (v) => html`<span class="number">${count(v.pending)}</span>` },
     { name: "Search", cell: (v) => html`<${Searched} search=${v.search} status=${status} />` },
     { name: "Rebuild", wide: true, cell: (v) => html`<${Rebuild} rebuild=${v.rebuild} />` },
@@ -113,17 +114,20 @@ function Views({ status }) {
 
 function Searched({ search, status }) {
   if (!search) return html`<span class="faint">not searched</span>`;
-  const lag = search.as_of ? duration(behind(status, search.as_of)) : null;
+  const lag = search.as_of && duration(behind(status, search.as_of));
   return html`<span class="nowrap">${search.backend === "elasticsearch" ? "Elasticsearch" : "Postgres"}${lag && html`, <span class="number">${lag}</span> behind`}${
     search.outbox > 0 && html`, <span class="number">${count(search.outbox)}</span> to send`}${search.refused > 0 && html`, <b class="number">${count(search.refused)} refused</b>`}</span>`;
 }
+
+// what a rebuild from events counts; all else are rows
+const UNITS = { replaying: "events", "catching up": "events", building: "views" };
 
 function Rebuild({ rebuild }) {
   if (!rebuild) return html`<span class="faint">–</span>`;
   const done = rebuild.expected ? Math.min(1, rebuild.rows / rebuild.expected) : 0;
   return html`<span class="rebuild"><span>${title(rebuild.phase)} generation ${rebuild.generation}</span>
     <${Bar} parts=${[{ name: "done", value: done, tone: "accent" }]} whole=${1} />
-    <span class="number faint">${count(rebuild.rows)} of ${count(rebuild.expected)} rows${rebuild.seconds_since > 15 ? `, silent for ${duration(rebuild.seconds_since)}` : ""}</span></span>`;
+    <span class="number faint">${count(rebuild.rows)}${rebuild.expected ? ` of ${count(rebuild.expected)}` : ""} ${UNITS[rebuild.phase] ?? "rows"}${rebuild.seconds_since > 15 ? `, silent for ${duration(rebuild.seconds_since)}` : ""}</span></span>`;
 }
 
 function Topics({ status }) {
@@ -140,14 +144,13 @@ function Topics({ status }) {
 }
 
 function Workers({ status }) {
-  if (!status.workers) return null;
   return html`<${Panel} name="Workers">${status.workers.length
     ? html`<ul class="plain-list">${status.workers.map((w, n) => html`<li key=${n}><${Status} value=${w.state} /><span class="faint">since <span class="number">${time(w.started_at)}</span>, beat <span class="number">${duration(w.seconds_since)}</span> ago</span></li>`)}</ul>`
     : html`<p class="empty" role="alert">No worker runs: nothing is applied. Start one with <code>prejoin worker</code>.</p>`}<//>`;
 }
 
 function Letters({ status }) {
-  const reasons = Object.entries(status.dead_letters_by_reason ?? {}).sort(([, a], [, b]) => b - a);
+  const reasons = Object.entries(status.dead_letters_by_reason).sort(([, a], [, b]) => b - a);
   return html`<${Panel} name="Dead letters">${status.dead_letters
     ? html`<table class="ranked"><tbody>${reasons.map(([reason, n]) => html`<tr key=${reason}><th scope="row">${words(reason)}</th>
         <td class="grow"><${Bar} parts=${[{ name: reason, value: n, tone: "returned" }]} whole=${reasons[0][1]} /></td><td class="right number">${count(n)}</td></tr>`)}</tbody></table>`

@@ -38,7 +38,7 @@ export function Overview() {
       <${Choice} name="Period" options=${PERIODS} value=${String(wanted)} onChoose=${(days) => amend({ days })} />
     </div></header>
     ${document.body.dataset.demo === "true" && html`<${Try} />`}
-    <${Figures} sales=${sales} statuses=${statuses} wanted=${wanted} />
+    <${Figures} sales=${sales} statuses=${statuses} />
     <div class="grid thirds">
       <${ByDay} sales=${sales} />
       <${ByStatus} query=${statuses} />
@@ -91,7 +91,7 @@ function useSales(wanted) {
   }, [found, wanted, query.currency]);
 }
 
-function Figures({ sales, statuses, wanted }) {
+function Figures({ sales, statuses }) {
   const { currency } = sales;
   const now = useMemo(() => sumOf(sales.rows, currency), [sales]);
   const before = useMemo(() => (sales.before.length ? sumOf(sales.before, currency) : null), [sales]);

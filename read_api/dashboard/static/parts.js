@@ -26,7 +26,7 @@ export const Country = ({ code }) =>
 export const Status = ({ value }) => html`<span class="status" data-status=${value}>${title(value)}</span>`;
 
 export const Link = ({ to, query, children, ...more }) => html`<a href=${href(to, query)} ...${more}>${children}</a>`;
-export const OrderLink = ({ id }) => html`<${Link} to=${["order", id]} class="id">${id}<//>`;
+const OrderLink = ({ id }) => html`<${Link} to=${["order", id]} class="id">${id}<//>`;
 export const CustomerLink = ({ id, name }) => html`<${Link} to=${["customer", id]}><${Name} value=${name} none=${id} /><//>`;
 
 /** A titled part of a page. `aside` stands at the right of the title. */

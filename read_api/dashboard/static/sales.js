@@ -1,4 +1,4 @@
-// Sums over rows of sales-by-day: pure functions, so that what a chart shows is what the API said, added up.
+// Rows of sales-by-day as the API has them, and their sums: what a chart shows is what it said, added up.
 import { pages } from "./api.js";
 import { cents, fromCents } from "./format.js";
 

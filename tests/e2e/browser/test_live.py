@@ -62,6 +62,27 @@ def test_it_says_how_far_the_views_are_behind(window: Window, shop: Shop) -> Non
     expect(page.get_by_text("The views are")).to_be_hidden(timeout=SECONDS)
 
 
+def test_operations_says_what_a_rebuild_counts_events_views_or_rows(window: Window, shop: Shop) -> None:
+    insert = (
+        "INSERT INTO copies (state, phase, generations, declared, runner, done, total)"
+        """ VALUES ('building', 'replaying', '{"order_overview": 2}', '', '', 1200, 5000)"""
+    )
+    shop.world.execute(insert)
+    try:
+        window.open("#/operations")
+        view = window.panel("Views").locator("tr", has_text="order_overview")
+        expect(view).to_contain_text("Replaying generation 21,200 of 5,000 events")
+        for phase, done, total, told in (
+            ("building", 3, 7, "Building generation 23 of 7 views"),
+            ("catching up", 40, 1600, "Catching up generation 240 of 1,600 events"),
+            ("searching", 0, None, "Searching generation 20 rows"),
+        ):
+            shop.world.execute("UPDATE copies SET phase = %s, done = %s, total = %s", phase, done, total)
+            expect(view).to_contain_text(told, timeout=SECONDS)
+    finally:
+        shop.world.execute("DELETE FROM copies")
+
+
 def test_search_that_lost_elasticsearch_says_who_answers_instead(window: Window, shop: Shop) -> None:
     shop.stop()
     try:
