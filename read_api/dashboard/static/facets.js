@@ -6,7 +6,7 @@ import { html, useEffect, useState } from "./view.js";
 
 const SHOWN = 6;
 /** Ranges by view: [column, text, type of the field, what turns its value into the API's]. */
-export const RANGES = {
+const RANGES = {
   orders: [
     ["placed_at[gte]", "Placed from", "date", (v) => `${v}T00:00:00Z`],
     ["placed_at[lt]", "Placed before", "date", (v) => `${v}T00:00:00Z`],
@@ -75,8 +75,17 @@ function told(name, value) {
 export function Ranges({ view, query }) {
   const ranges = RANGES[view.name];
   if (!ranges) return null;
-  const change = (column, convert) => (event) => amend({ [column]: event.target.value && convert(event.target.value) });
-  return html`<fieldset class="ranges"><legend class="hidden">Ranges</legend>${ranges.map(([column, name, type, convert]) => html`<label key=${column}>
-    <span>${name}</span><input type=${type} min=${type === "number" ? 0 : undefined} step=${type === "number" ? "any" : undefined}
-      value=${type === "date" ? (query[column] ?? "").slice(0, 10) : (query[column] ?? "")} onChange=${change(column, convert)} /></label>`)}</fieldset>`;
+  return html`<fieldset class="ranges"><legend class="hidden">Ranges</legend>${ranges.map(([column, name, type, convert]) => {
+    const value = type === "date" ? (query[column] ?? "").slice(0, 10) : (query[column] ?? "");
+    return html`<${Range} key=${column} name=${name} type=${type} value=${value} onChoose=${(text) => amend({ [column]: text && convert(text) })} />`;
+  })}</fieldset>`;
+}
+
+/** One end of a range. It follows the address, and keeps what is being typed while the page is drawn anew. */
+function Range({ name, type, value, onChoose }) {
+  const [text, setText] = useState(value);
+  useEffect(() => setText(value), [value]);
+  const limits = type === "number" ? { min: 0, step: "any" } : {};
+  return html`<label><span>${name}</span><input type=${type} ...${limits} value=${text}
+    onInput=${(event) => setText(event.target.value)} onChange=${(event) => onChoose(event.target.value)} /></label>`;
 }

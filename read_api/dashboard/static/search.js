@@ -2,7 +2,7 @@
 import { get, useQuery } from "./api.js";
 import { useSearchable } from "./described.js";
 import { Export } from "./export.js";
-import { Facets, RANGES, Ranges, filtersOf } from "./facets.js";
+import { Facets, Ranges, filtersOf } from "./facets.js";
 import { clock, count, duration, words } from "./format.js";
 import { Hits } from "./hits.js";
 import { Instead, Link, Panel, Select } from "./parts.js";
@@ -52,7 +52,7 @@ function Found({ view, query }) {
       <${Select} name="Sort" options=${SORTS[view.name] ?? [["", "Most relevant"]]} value=${query.sort ?? ""} onChoose=${(sort) => amend({ sort })} />
     </div>
     <aside class="narrowing" aria-label="Filters"><details class="facets" open=${roomy}><summary>Filters</summary>
-      <${Ranges} key=${JSON.stringify(RANGES[view.name]?.map(([c]) => query[c]))} view=${view} query=${query} />
+      <${Ranges} view=${view} query=${query} />
       <${Facets} view=${counted} query=${query} found=${found} filters=${filters} />
     </details></aside>
     <div class="results">

@@ -2,7 +2,7 @@
 
 import re
 
-from playwright.sync_api import BrowserContext, Locator, expect
+from playwright.sync_api import BrowserContext, Locator, Route, expect
 
 from tests.e2e.browser.looking import Window
 from tests.e2e.browser.shop import Shop
@@ -46,7 +46,7 @@ def test_a_link_reproduces_the_search_elsewhere_and_back_goes_back(
     status(window, "pending").check()
     page.get_by_label("Total from").fill("20")
     page.get_by_label("Total from").press("Enter")
-    expect(page).to_have_url(re.compile("total"))
+    expect(page).to_have_url(re.compile(r"total%5Bgte%5D=20"))
     asked = {"q": "ann", "sort": "-total", "status": "pending", "total[gte]": "20"}
     wanted = [hit["row"]["order_id"] for hit in shop.api("orders/search", **asked)["data"]]
     total(window, len(wanted))
@@ -61,6 +61,27 @@ def test_a_link_reproduces_the_search_elsewhere_and_back_goes_back(
     page.go_back()
     expect(page.get_by_label("Total from")).to_have_value("")
     assert other.complaints == []
+
+
+def test_what_is_being_typed_stays_when_an_answer_comes_and_so_does_the_focus(window: Window, shop: Shop) -> None:
+    page = window.open("#/search/orders")
+    waiting: list[Route] = []
+    page.route("**/orders/search?*", lambda asked: waiting.append(asked))
+    with page.expect_request(re.compile("status=pending")):
+        status(window, "pending").check()
+    field = page.get_by_label("Total from")
+    field.fill("20")
+    for asked in waiting:
+        asked.continue_()
+    page.unroute("**/orders/search?*")
+    pending = shop.api("orders/search", status="pending", limit=1)["total"]["value"]
+    total(window, pending)
+    expect(field).to_have_value("20")
+    field.press("Enter")
+    found = shop.api("orders/search", **{"status": "pending", "total[gte]": "20", "limit": 1})["total"]["value"]
+    assert 0 < found < pending
+    total(window, found)
+    expect(field).to_be_focused()
 
 
 def test_further_pages_go_on_where_the_first_ends(window: Window, shop: Shop) -> None:
