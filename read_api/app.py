@@ -29,7 +29,7 @@ from read_api.export.endpoint import EXPORTS, LIMITS, Exports, export_handler
 from read_api.freshness import Waiters
 from read_api.health import AskEnds, Health
 from read_api.metrics import Metrics
-from read_api.openapi import document
+from read_api.openapi.document import document
 from read_api.problems import Problem, on_http_exception, on_problem
 from read_api.reading import Reader
 from read_api.resource import Resource, nested

@@ -101,7 +101,11 @@ async def test_answers_are_what_openapi_says(shop: World, client: httpx.AsyncCli
     Draft202012Validator(described["components"]["schemas"]["Problem"]).validate(
         (await client.get("/v1/orders?x=1")).json()
     )
-    Draft202012Validator(described["components"]["schemas"]["Status"]).validate((await client.get("/v1/status")).json())
+    status, schema = (await client.get("/v1/status")).json(), described["components"]["schemas"]["Status"]
+    Draft202012Validator(schema).validate(status)
+    assert status.keys() == schema["properties"].keys()
+    for many in ("partitions", "views"):
+        assert all(one.keys() == schema["properties"][many]["items"]["properties"].keys() for one in status[many])
 
 
 async def _search_is_what_openapi_says(

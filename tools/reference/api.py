@@ -5,7 +5,7 @@ from typing import Any
 
 from projector.declare.projections import load
 from read_api.docs import grouped, resolve, row_of, type_of
-from read_api.openapi import document
+from read_api.openapi.document import document
 from read_api.resource import Resource
 from tools.reference.markdown import code, paragraphs, table
 
