@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -12,9 +13,13 @@ from fastapi import FastAPI
 from psycopg.types.json import Jsonb
 
 from projector.settings import Settings
+from projector.store.keys import create
 from read_api.app import create_app
 from read_api.freshness import POSITIONS
 from tests.world import World, world
+
+ORDER = {"order_id": "o1", "status": "paid", "customer_id": "c1", "line_count": 1, "lines": [], "total": 1}
+PERSONAL = {"customer_name": "Annabel Secret", "customer_email": "annabel@example.org", "customer_segment": "VIPS"}
 
 
 def settings_of(shop: World, read_url: str, **more: Any) -> Settings:
@@ -34,15 +39,23 @@ async def running(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(app, raise_app_exceptions=True)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://api") as client,
+        httpx.AsyncClient(transport=transport, base_url="http://localhost") as client,
     ):
         yield client
 
 
 @asynccontextmanager
-async def api(shop: World, read_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with running(create_app(settings_of(shop, read_url))) as client:
+async def api(shop: World, read_url: str, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
+    async with running(create_app(settings_of(shop, read_url, **settings))) as client:
         yield client
+
+
+def key_of(shop: World, name: str, *views: str, pii: bool = True, lasts: timedelta | None = None) -> dict[str, str]:
+    """The header of a new key's caller."""
+    expires = datetime.now(UTC) + lasts if lasts else None
+    with shop.connect() as connection:
+        _, key = create(connection, name, views or None, pii, expires)
+    return {"Authorization": f"Bearer {key}"}
 
 
 def fill(shop: World, view: str, rows: Sequence[Mapping[str, Any]]) -> None:

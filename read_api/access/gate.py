@@ -4,7 +4,9 @@ import base64
 import binascii
 import time
 from collections.abc import Mapping
+from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,6 +20,10 @@ from read_api.database import Database
 from read_api.problems import Problem
 
 PROBES = ("/livez", "/readyz")
+_MISNAMED = (
+    "the API is open to this machine alone, and was asked by another name than localhost: make a key (`prejoin keys "
+    "create`), or set PREJOIN_API_OPEN=true if something else guards it"
+)
 _PROBE = Caller("probe", "probe", frozenset(), pii=False)
 
 
@@ -28,9 +34,10 @@ class Access:
         self._keys = Keys(database)
         self._tokens = Tokens(settings.tokens) if settings.tokens else None
         self._may_be_open = settings.tokens is None and (settings.api_open or settings.on_loopback)
+        self._to_this_machine_alone = not settings.api_open
 
-    async def caller(self, authorization: str, address: str) -> Caller:
-        """Who asks. Raises a 401 Problem, and a 503 one where that cannot be told."""
+    async def caller(self, authorization: str, address: str, host: str) -> Caller:
+        """Who asks, whom they call `host`. Raises a 401 or 403 Problem, and a 503 one where that cannot be told."""
         scheme, _, credential = authorization.partition(" ")
         text = credential.strip()
         if scheme.lower() == "basic":
@@ -38,6 +45,8 @@ class Access:
         elif scheme.lower() != "bearer":
             text = ""
         if await self._open():
+            if self._to_this_machine_alone and not _names_this_machine(host):
+                raise Problem(403, _MISNAMED)
             return Caller(f"address:{address}", "anonymous")
         if not text:
             raise _unauthorized("there is no key or token: send `Authorization: Bearer KEY`", "")
@@ -92,7 +101,7 @@ class Gate:
         address = (scope.get("client") or ("", 0))[0]
         asked = Headers(scope=scope)
         try:
-            caller = await self._access.caller(asked.get("authorization", ""), address)
+            caller = await self._access.caller(asked.get("authorization", ""), address, asked.get("host", ""))
         except Problem as problem:
             if problem.status == 401:
                 problem.headers |= self._rates.take(f"address:{address}")
@@ -102,6 +111,17 @@ class Gate:
             raise
         scope["caller"] = caller
         return self._rates.take(caller.id)
+
+
+def _names_this_machine(host: str) -> bool:
+    """Whether a Host header does. A page of elsewhere may have its own name lead here (DNS rebinding), and then reads
+    with the eyes of the browser that shows it.
+    """
+    try:
+        name = urlsplit(f"//{host}").hostname or "localhost"
+        return name == "localhost" or name.endswith(".localhost") or ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 def _password(text: str) -> str:

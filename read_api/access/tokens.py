@@ -93,7 +93,12 @@ class Tokens:
             session.get(where, allow_redirects=False) as answer,
         ):
             answer.raise_for_status()
-            return await answer.content.read(LARGEST)
+            text = bytearray()
+            async for part in answer.content.iter_any():
+                text += part
+                if len(text) > LARGEST:
+                    raise ValueError(f"the key set has more than {LARGEST} bytes")
+            return bytes(text)
 
 
 def _asymmetric(found: dict[str, Any]) -> dict[str | None, jwt.PyJWK]:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 import httpx
 import pytest
 
-from tests.api import api, served_world
+from tests.api import ORDER, PERSONAL, api, fill, key_of, served_world
 from tests.world import World, clear
 
 
@@ -21,3 +21,13 @@ async def client(shop: World, read_database_url: str) -> AsyncIterator[httpx.Asy
     shop.execute("UPDATE projection_group SET as_of = NULL")
     async with api(shop, read_database_url) as made:
         yield made
+
+
+@pytest.fixture
+def closed(shop: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A group in which somebody has a key, and what is known of keys is never old."""
+    clear(shop)
+    monkeypatch.setattr("read_api.access.keys.SECONDS_KNOWN", 0)
+    key_of(shop, "somebody")
+    fill(shop, "order_overview", [ORDER | PERSONAL])
+    return shop

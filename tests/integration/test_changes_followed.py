@@ -261,7 +261,7 @@ async def test_who_does_not_read_is_sent_away_and_the_others_hear_all(
     async with follow(client, "/v1/orders/changes") as reads:
         host, port = str(client.base_url.host), client.base_url.port
         slow_reader, slow_writer = await asyncio.open_connection(host, port, limit=1_000)
-        slow_writer.write(b"GET /v1/orders/changes HTTP/1.1\r\nHost: x\r\n\r\n")
+        slow_writer.write(b"GET /v1/orders/changes HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await slow_reader.readuntil(b"retry")
         slow_writer.transport.pause_reading()  # type: ignore[attr-defined]
         before = reads.last_id

@@ -1,0 +1,93 @@
+"""What is personal is nowhere for whoever lacks the scope: not in answers, nor to be found out by asking."""
+
+import io
+
+import pyarrow.parquet
+import pytest
+
+from projector.store.keys import revoke
+from read_api.app import create_app
+from tests.api import ORDER, PERSONAL, api, fill, key_of, settings_of
+from tests.following import follow, listening
+from tests.world import World
+
+
+async def test_what_is_personal_is_nowhere_without_the_scope(closed: World, read_database_url: str) -> None:
+    masked, whole = key_of(closed, "masked", pii=False), key_of(closed, "whole")
+    asked = [
+        "/v1/orders", "/v1/orders/o1", "/v1/customers/c1/orders", "/v1/orders?fields=customer_name",
+        "/v1/orders/search", "/v1/orders/search?q=o1", "/v1/orders/search?facets=status",
+        *(f"/v1/orders/export?format={form}" for form in ("csv", "ndjson")),
+    ]  # fmt: skip
+    async with api(closed, read_database_url) as client:
+        for path in asked:
+            shown = await client.get(path, headers=masked)
+            assert (shown.status_code, "o1" in shown.text) == (200, True), path
+            assert not any(value in shown.text for value in PERSONAL.values()), path
+            told = (await client.get(path, headers=whole)).text
+            assert any(value in told for value in PERSONAL.values()), path
+        row = (await client.get("/v1/orders/o1", headers=masked)).json()
+        assert {row[name] for name in PERSONAL} == {None}
+        parquet = await client.get("/v1/orders/export?format=parquet", headers=masked)
+        (row,) = pyarrow.parquet.read_table(io.BytesIO(parquet.content)).to_pylist()
+        assert (row["order_id"], *(row[name] for name in PERSONAL)) == ("o1", None, None, None)
+
+
+async def test_what_is_personal_finds_nothing_without_the_scope(closed: World, read_database_url: str) -> None:
+    masked, whole = key_of(closed, "masked", pii=False), key_of(closed, "whole")
+    asked = [
+        "/v1/orders?customer_name=Annabel%20Secret", "/v1/orders?customer_email[null]=true",
+        "/v1/orders?sort=-customer_name", "/v1/orders?customer_name[gte]=A&count=exact",
+        "/v1/orders/search?facets=customer_segment",
+        "/v1/orders/search?q=o1&customer_segment=VIPS", "/v1/orders/search?sort=customer_email",
+        "/v1/orders/export?format=csv&customer_name[gt]=A", "/v1/orders/export?format=csv&sort=customer_name",
+        "/v1/orders/changes?customer_name[gt]=A", "/v1/customers?name=x", "/v1/fulfilment?customer_name=x",
+    ]  # fmt: skip
+    async with api(closed, read_database_url) as client:
+        for path in asked:
+            refused = await client.get(path, headers=masked)
+            assert (refused.status_code, "is personal" in refused.text or "not a facet" in refused.text) == (
+                400,
+                True,
+            ), path
+        for q in ("annabel", "secret", "annab", "vips", '"annabel secret"'):
+            found = await client.get(f"/v1/orders/search?q={q}", headers=masked)
+            assert (found.status_code, found.json()["total"]["value"], found.json()["data"]) == (200, 0, []), q
+        assert (await client.get("/v1/orders/search?q=annabel", headers=whole)).json()["total"]["value"] == 1
+        none = await client.get("/v1/orders/search?q=-annabel", headers=masked)
+        assert none.json()["total"]["value"] == 1
+
+
+async def test_tags_and_cursors_do_not_tell_what_is_personal(closed: World, read_database_url: str) -> None:
+    masked, whole = key_of(closed, "masked", pii=False), key_of(closed, "whole")
+    async with api(closed, read_database_url) as client:
+        before = [(await client.get("/v1/orders/o1", headers=key)).headers["etag"] for key in (masked, whole)]
+        closed.execute(f"UPDATE {closed.table('order_overview')} SET customer_name = 'Other'")
+        after = [(await client.get("/v1/orders/o1", headers=key)).headers["etag"] for key in (masked, whole)]
+        assert [a == b for a, b in zip(before, after, strict=True)] == [True, False]
+        fill(closed, "order_overview", [ORDER | PERSONAL, ORDER | PERSONAL | {"order_id": "o2"}])
+        page = (await client.get("/v1/orders?sort=customer_name&limit=1", headers=whole)).json()
+        again = {"sort": "customer_name", "cursor": page["next_cursor"]}
+        assert (await client.get("/v1/orders", params=again, headers=masked)).status_code == 400
+
+
+async def test_changes_are_masked_and_end_with_the_key(
+    closed: World, read_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("read_api.changes.feed.HEARTBEAT", 0.05)
+    masked, whole = key_of(closed, "masked", pii=False), key_of(closed, "whole")
+    change = "SELECT pg_notify('prejoin_changes:' || current_schema(), '')"
+    async with (
+        listening(create_app(settings_of(closed, read_database_url))) as client,
+        follow(client, "/v1/orders/changes", **masked) as hidden,
+        follow(client, "/v1/orders/changes", **whole) as shown,
+    ):
+        closed.execute("INSERT INTO changes VALUES (now(), nextval('revisions'), 'order_overview', '{o1}', '{}')")
+        closed.execute(change)
+        rows = [(await follower.next())[1]["row"] for follower in (hidden, shown)]
+        assert [row["customer_name"] for row in rows] == [None, "Annabel Secret"]
+        assert rows[0] == rows[1] | dict.fromkeys(PERSONAL)
+        with closed.connect() as connection:
+            revoke(connection, "masked")
+        with pytest.raises(StopAsyncIteration):
+            await hidden.next()
