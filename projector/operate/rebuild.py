@@ -28,7 +28,8 @@ from projector.store.connect import connect
 from projector.store.locks import REBUILD_LOCK, locked
 from projector.store.names import schemas
 
-FEW = 1_000  # changes and keys that may be left for the switch, which batches wait for
+TAKEN = 500  # changes taken in at once, which batches wait for: some 50 ms
+FEW = 500  # changes and keys that may be left for the switch, which they wait for, too
 
 _IS_MIGRATED = "SELECT coming FROM projection_group"
 _SERVED = "SELECT relation, generation FROM served"
@@ -197,7 +198,7 @@ class Rebuild(Filling):
 
         Or as little as it gets, where large batches come one after another.
         """
-        before, most = None, PORTION
+        before, most = None, TAKEN
         while True:
             connection.execute(PHASE, ("draining", self._names))
             with connection.cursor() as cursor:

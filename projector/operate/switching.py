@@ -24,7 +24,8 @@ from projector.store.locks import locked
 from projector.store.names import copy_group
 
 BATCH = 12_000  # records applied in one transaction while it catches up
-FEW = 5_000  # records that may be left for the switch, which batches wait for
+FEW = 1_000  # records that are left for the switch, which batches wait for: less than 100 ms
+MOST = 5_000  # that may be left for it, where they come so fast that it is never less
 FEW_KEYS = 1_000  # rows that the search index may have yet to see at the switch
 
 _SEARCHED = """
@@ -124,7 +125,7 @@ class Switching:
         with locked(self._connection, self._group) as cursor:
             stand, at = positions.read(cursor), applier.positions()
             behind = {tp: next_ for tp, next_ in stand.items() if next_ > at.get(tp, 0)}
-            if sum(next_ - at.get(tp, 0) for tp, next_ in behind.items()) <= FEW:
+            if sum(next_ - at.get(tp, 0) for tp, next_ in behind.items()) <= MOST:
                 self._read_up_to(applier, behind)
                 _check_reached(behind, applier.positions())
                 self._settling.settle(applier)

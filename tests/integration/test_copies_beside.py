@@ -173,7 +173,8 @@ class Counting(Past):
 def test_a_topic_that_is_gone_from_the_log_ends_a_rebuild_and_is_named(
     shop: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("projector.operate.switching.FEW", 3)
+    for name in ("FEW", "MOST"):
+        monkeypatch.setattr(f"projector.operate.switching.{name}", 3)
     log = random_stream(3, customers=5, products=5, orders=20)
     shop.given(log)
     served = shop.fetch("SELECT relation, generation FROM served ORDER BY 1")

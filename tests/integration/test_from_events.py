@@ -25,6 +25,7 @@ def shop(database_url: str, read_database_url: str, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("projector.operate.loading.BATCH", 60)
     monkeypatch.setattr("projector.operate.switching.BATCH", 40)
     monkeypatch.setattr("projector.operate.switching.FEW", 20)
+    monkeypatch.setattr("projector.operate.switching.MOST", 20)
     with world(database_url, read_url=read_database_url) as made:
         yield made
 
