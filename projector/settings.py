@@ -35,7 +35,7 @@ class Settings(BaseSettings):
     read_database_url: SecretStr | None = None
     kafka_brokers: str | None = None
     elasticsearch_url: str = ""
-    fallback_index: bool = False
+    fallback_index: bool = True
     group: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")] = "prejoin"
     projections: str = "projections"
     api_host: str = "127.0.0.1"
@@ -134,7 +134,7 @@ class Settings(BaseSettings):
 
     @property
     def word_indexes(self) -> bool:
-        """Whether Postgres keeps indexes of words: always where it alone searches, else where it is asked to."""
+        """Whether Postgres keeps indexes of words: always where it alone searches, else unless told not to."""
         return self.fallback_index or not self.elasticsearch_url
 
     @property

@@ -70,7 +70,7 @@ async def test_from_no_index_to_one_built_anew(index: Searched) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "there"), [({}, 0), ({"PREJOIN_FALLBACK_INDEX": "true"}, 2), ({"PREJOIN_ELASTICSEARCH_URL": ""}, 2)]
+    ("settings", "there"), [({}, 2), ({"PREJOIN_FALLBACK_INDEX": "false"}, 0), ({"PREJOIN_ELASTICSEARCH_URL": ""}, 2)]
 )
 def test_postgres_keeps_indexes_of_words_where_it_is_to_search(
     index: Searched, settings: dict[str, str], there: int
