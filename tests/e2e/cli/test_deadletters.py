@@ -1,23 +1,58 @@
-# ruff: noqa: F401, F811 - fixtures are imported by name
-"""deadletters, erase, pause and resume as they are called: what is chosen, exit codes, and what they say."""
+"""`prejoin deadletters` as it is called: what is chosen, shown, replayed and purged."""
 
 import json
-import os
-import pty
 import re
-import subprocess
-import sys
-from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.test_operate_cli import CANCELLED, Prejoin, placed, prejoin, shop, tell, there
+from tests.e2e.cli.calling import CANCELLED, Prejoin, Settings, placed, tell
 from tests.model import Record
-from tests.model.histories import cloud_event
 from tests.world import World
 
-Settings = dict[str, str]
-REGISTERED = cloud_event("customers.CustomerRegistered", customer_id="c1", name="Zora", email="z@q", country="DE")
+
+def test_dead_letters_are_listed_shown_replayed_and_purged(
+    prejoin: Prejoin, there: dict[str, str], shop: World
+) -> None:
+    assert prejoin("deadletters", "list", **there).code == 0
+    tell(shop, CANCELLED, placed("o1"), placed("o2") | {"type": "orders.Odd"})
+    listed = prejoin("deadletters", "list", "--json", **there)
+    assert (listed.code, listed.json["dead_letters"]) == (1, 2)
+    assert listed.json["by_reason"] == {"orphan": 1, "unknown_type": 1}
+    orphan, unknown = listed.json["letters"]
+    assert (orphan["position"], orphan["reason"], orphan["aggregate"]) == ("orders/0@0", "orphan", "o1")
+    assert len(prejoin("deadletters", "list", "--reason", "orphan", "--json", **there).json["letters"]) == 1
+    read = prejoin("deadletters", "list", **there)  # not to a terminal: nothing is cut off
+    assert "orders.OrderCancelled" in read.out
+    assert read.err == ""
+    assert prejoin("deadletters", "list", "--limit", "1", "--json", **there).json["dead_letters"] == 2
+
+    shown = prejoin("deadletters", "show", str(orphan["id"]), "--json", **there)
+    assert (shown.code, json.loads(shown.json["value"])["data"]) == (0, CANCELLED["data"])
+
+    dry = prejoin("deadletters", "replay", str(orphan["id"]), "--dry-run", "--json", **there)
+    assert (dry.code, dry.json["dead_letters"]) == (1, 2)
+    assert shop.view("order_overview")[("o1",)]["status"] == "pending"
+
+    one = prejoin("deadletters", "replay", str(orphan["id"]), "--json", **there)
+    assert (one.code, one.json["dead_letters"]) == (1, 1)  # one is left
+    assert one.json["results"][0]["done"] is True
+    assert shop.view("order_overview")[("o1",)]["status"] == "cancelled"
+
+    rest = prejoin("deadletters", "replay", "--all", "--json", **there)
+    assert rest.code == 1
+    assert rest.json["results"] == [{"id": unknown["id"], "done": False, "said": rest.json["results"][0]["said"]}]
+    assert "still bad, unknown_type" in rest.json["results"][0]["said"]
+
+    purged = prejoin("deadletters", "purge", "--all", "--json", **there)
+    assert (purged.code, purged.json["dead_letters"]) == (0, 0)
+    assert prejoin("deadletters", "list", **there).code == 0
+    assert prejoin("deadletters", "replay", "--all", **there).code == 0
+
+
+def test_replaying_what_is_not_there_is_wrong_use(prejoin: Prejoin, there: dict[str, str]) -> None:
+    for act in ("replay", "purge"):
+        told = prejoin("deadletters", act, "7", "--json", **there).line
+        assert re.match("prejoin: there is no (open )?dead letter 7: `prejoin deadletters list`", told)
 
 
 @pytest.fixture
@@ -125,102 +160,3 @@ def test_a_wrong_choice_is_told_in_one_line(
     said: str,
 ) -> None:
     assert re.search(said, prejoin("deadletters", *arguments, **there).line)
-
-
-# erase
-
-
-def test_erase_says_what_it_touched_once(prejoin: Prejoin, there: Settings, shop: World) -> None:
-    tell(shop, REGISTERED, placed("o1"), placed("o2"))
-    shop.execute("INSERT INTO search_generations VALUES ('order_overview', 1, 1, 'd', 'live')")
-    done = prejoin("erase", "customer", "c1", "--yes", "--json", **there)
-    assert done.code == 0
-    assert done.json == {
-        "kind": "customer",
-        "id": "c1",
-        "entities": {"customers": 1},
-        "views": {"order_overview": 2, "customer_summary": 1},
-        "kept_copies": {},
-        "dead_letters": 0,
-        "journals": 0,
-        "search": {"order_overview": 2},
-        "not_rewritten": ["topics", "archives"],
-    }
-    assert "Zora" not in done.out + done.err
-    assert shop.view("order_overview")[("o1",)]["customer_name"] is None
-    again = prejoin("erase", "customer", "c1", "--yes", **there)
-    assert again.code == 0
-    assert "held nothing to blank" in again.out
-    assert "not rewritten" in again.err
-    unknown = prejoin("erase", "customer", "nobody", "--yes", **there)
-    assert (unknown.code, shop.view("customer_summary")[("nobody",)]["erased"]) == (0, True)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["customer", "c1"], "cannot be undone: say so with --yes"),
-        (["order", "o1", "--yes"], "no kind 'order' with personal fields: there are customer"),
-        (["customer", "not an id", "--yes"], "no event could name it"),
-    ],
-    ids=" ".join,
-)
-def test_erase_is_not_done_by_mistake(
-    prejoin: Prejoin,
-    there: Settings,
-    shop: World,
-    monkeypatch: pytest.MonkeyPatch,
-    arguments: list[str],
-    said: str,
-) -> None:
-    tell(shop, REGISTERED)
-    assert said in prejoin("erase", *arguments, **there).line
-    assert shop.view("customer_summary")[("c1",)]["name"] == "Zora"
-
-
-@pytest.fixture
-def terminal() -> Iterator[tuple[int, int]]:
-    ends = pty.openpty()
-    yield ends
-    for end in ends:
-        os.close(end)
-
-
-@pytest.mark.parametrize(("answer", "code", "name"), [(b"n\n", 1, "Zora"), (b"y\n", 0, None)])
-def test_a_terminal_is_asked(
-    there: Settings,
-    shop: World,
-    terminal: tuple[int, int],
-    answer: bytes,
-    code: int,
-    name: str | None,
-) -> None:
-    tell(shop, REGISTERED)
-    os.write(terminal[0], answer)
-    done = subprocess.run(
-        [sys.executable, "-m", "projector.cli", "erase", "customer", "c1"],
-        env={**os.environ, **{f"PREJOIN_{key.upper()}": value for key, value in there.items()}},
-        stdin=terminal[1], capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode == code, done.stderr
-    assert "Erase customer c1? It cannot be undone." in done.stderr
-    assert shop.view("customer_summary")[("c1",)]["name"] == name
-
-
-# pause and resume
-
-
-def test_pause_and_resume_say_what_they_changed(prejoin: Prejoin, there: Settings, shop: World) -> None:
-    tell(shop, placed("o1"))
-    first = prejoin("pause", "--json", **there)
-    assert first.code == 0
-    assert (first.json["changed"], first.json["positions"]) == (True, ["orders/0@0"])
-    second = prejoin("pause", **there)
-    assert (second.code, second.out.splitlines()[1]) == (0, "applied up to orders/0@0")
-    assert f"by {first.json['paused']['by']} since {first.json['paused']['since']}" in second.out
-    status = prejoin("status", **there).out
-    assert f"paused by {first.json['paused']['by']}" in status
-    told = prejoin("status", "--json", **there).json
-    assert (told["paused"], {v["state"] for v in told["views"]}) == (first.json["paused"], {"paused"})
-    assert prejoin("resume", "--json", **there).json == {"paused": None, "changed": True, "positions": ["orders/0@0"]}
-    assert prejoin("resume", **there).out == "it was not paused\n"
