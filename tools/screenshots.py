@@ -75,7 +75,7 @@ def take(browser: Browser, url: str) -> None:
     }
     for size, (width, height) in SIZES.items():
         for theme in ("light", "dark"):
-            context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme)  # type: ignore[arg-type]
+            context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
             page = context.new_page()
             for name, fragment in pages.items():
                 page.goto(f"{url}/{fragment}")

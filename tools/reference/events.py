@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from projections import registry
-from projector.declare.projections import load
+from projector.declare.projections import Projections, load
 from schemas.contract import Contract
 from schemas.registry import example_path
 from tools.reference.markdown import block, code, paragraphs, table
@@ -20,18 +19,19 @@ _UNITS = {"maxLength": " characters", "minItems": " items", "maxItems": " items"
 
 def page() -> str:
     """The page."""
-    folded = load("projections").by_contract
+    projections = load("projections")
+    folded = projections.by_contract
     parts = []
     topic = ""
-    for contract in registry.contracts.values():
+    for contract in projections.registry.contracts.values():
         parts += [f"## {contract.topic}"] if contract.topic != topic else []
         topic = contract.topic
-        parts.append(_contract(contract, folded[entity].name if (entity := contract) in folded else None))
+        parts.append(_contract(projections, contract, folded[contract].name if contract in folded else None))
     return paragraphs("# Events", ABOUT, *parts)
 
 
-def _contract(contract: type[Contract], entity: str | None) -> str:
-    newest = registry.newest[contract.type]
+def _contract(projections: Projections, contract: type[Contract], entity: str | None) -> str:
+    newest = projections.registry.newest[contract.type]
     becomes = f"Folded into {code(entity)}." if entity else f"Brought to {code(newest.wire_type)} when it is read."
     schema = contract.model_json_schema(mode="validation")
     return paragraphs(
