@@ -78,6 +78,8 @@ def rebuild(
     if from_events or as_of is not None:
         if search_only or (from_events and as_of is not None):
             raise PrejoinError("give one of --from-events, --as-of and --search-only")
+        if not every and not abort:
+            note("entities are folded anew, so all views are made of them, not those alone that were named")
         wish = Wish(as_of, name, archive, allow_truncated, jobs, dry_run, abort, drop_old, yes, as_json)
         copy(settings, projections, wish)
     elif name is not None or archive is not None or allow_truncated or jobs is not None:
