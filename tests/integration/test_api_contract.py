@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api import applied
+from tests.api import applied, key_of, served_world
 from tests.integration.serving import environment_of, serving
 from tests.model.histories import random_stream
 from tests.world import World, clear
@@ -22,9 +22,8 @@ CONFIG = """
 [checks]
 not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", 503]
 positive_data_acceptance.expected-statuses = ["2xx", "3xx", 404, 503]
-# it is open here; with keys: test_api_access.py
-ignored_auth.enabled = false
 """
+OPEN = "ignored_auth.enabled = false\n"  # to all who come
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +52,37 @@ def what_a_schema_can_tell(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
-def test_schemathesis_finds_nothing_that_is_not_as_the_document_says(address: str, tmp_path: Path) -> None:
-    document = what_a_schema_can_tell(httpx.get(f"{address}/openapi.json").json())
-    (tmp_path / "openapi.json").write_text(json.dumps(document))
-    (tmp_path / "schemathesis.toml").write_text(CONFIG)
+@pytest.fixture(scope="module")
+def guarded(database_url: str, read_database_url: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """An API that asks for a key, and the header with one."""
+    with served_world(database_url, read_database_url) as shop:
+        shop.given(random_stream(21, customers=10, products=10, orders=60))
+        applied(shop, "orders", 0, 1241)
+        key = key_of(shop, "schemathesis")
+        with serving(environment_of(shop, read_database_url)) as (_, its):
+            yield its, key
+
+
+def hold_against_the_document(where: Path, address: str, config: str, examples: int, **headers: str) -> None:
+    """All of schemathesis's checks, but for its phase of coverage: that makes headers that break their own patterns."""
+    document = what_a_schema_can_tell(httpx.get(f"{address}/openapi.json", headers=headers).json())
+    (where / "openapi.json").write_text(json.dumps(document))
+    (where / "schemathesis.toml").write_text(config)
     command = [SCHEMATHESIS, "run", "openapi.json", "--url", address, "--no-color", "--checks", "all"]
-    options = ["--phases", "examples,fuzzing", "--max-examples", "5", "--seed", "1", "--continue-on-failure"]
-    found = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True, check=False)
+    command += ["--phases", "examples,fuzzing", "--max-examples", str(examples), "--seed", "1", "--continue-on-failure"]
+    command += [word for name, value in headers.items() for word in ("--header", f"{name}: {value}")]
+    found = subprocess.run(command, cwd=where, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout[-20_000:]
+
+
+def test_schemathesis_finds_nothing_that_is_not_as_the_document_says(address: str, tmp_path: Path) -> None:
+    hold_against_the_document(tmp_path, address, CONFIG + OPEN, 5)
+
+
+def test_nor_does_it_where_keys_are_asked_for(guarded: tuple[str, dict[str, str]], tmp_path: Path) -> None:
+    address, key = guarded
+    assert httpx.get(f"{address}/v1/orders").status_code == 401
+    hold_against_the_document(tmp_path, address, CONFIG, 2, **key)
 
 
 GENERATOR = Path(__file__).parents[1] / "client-requirements.txt"
