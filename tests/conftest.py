@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from projector.embedded import Endpoints, Stack
+from projector.testing import Views
 from tests.world import World, world
 
 # Where the tests run in the background of a shell, SIGINT is ignored, and so it would be in all that they start.
@@ -61,3 +62,10 @@ def of_the_shop(database_url: str) -> Iterator[World]:
     """The shop's projections in a group of their own, one for all tests of a module."""
     with world(database_url) as made:
         yield made
+
+
+@pytest.fixture
+def views(of_the_shop: World) -> Views:
+    """The shop's views, without a row."""
+    of_the_shop.clear()
+    return Views(of_the_shop)
