@@ -15,6 +15,7 @@ MODULES = [
     "projector.cli.stack",
     "projector.cli.run",
     "projector.cli.data",
+    "projector.cli.new",
     "projector.cli.operate",
     "projector.cli.verify",
     "projector.cli.rebuild",

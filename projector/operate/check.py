@@ -34,17 +34,23 @@ def problems(name: str) -> tuple[Projections, list[str]]:
         found += projections.registry.problems()
         found += _unhandled(projections)
     for name_ in [*(e.name for e in projections.entities), *(r.name for r in projections.relations)]:
-        found += _names(name_)
+        found += wrong_name(name_)
     stored = [r.table for r in projections.relations if r.stored]
     for relation in projections.relations:
         found += _relation(relation, stored)
     return projections, list(dict.fromkeys(found))
 
 
-def _names(name: str) -> list[str]:
+def wrong_name(name: str) -> list[str]:
+    """What is wrong with the name of an entity, a view or a rollup; [] where nothing is."""
     if not _NAME.fullmatch(name):
         return [f"{name}: a name is a lower-case letter, then letters, digits and _, 40 at most"]
     return [f"{name}: the engine has a table of that name; choose another"] if name in _ENGINES else []
+
+
+def wrong_path(path: str) -> list[str]:
+    """What is wrong with the path of a view; [] where nothing is."""
+    return [] if _PATH.fullmatch(path) else [f"path {path!r} is a lower-case letter, then letters, digits and -"]
 
 
 def _unhandled(projections: Projections) -> list[str]:
@@ -70,8 +76,8 @@ def _relation(relation: Relation, stored: list[Table]) -> list[str]:
     if relation.problems:
         return []  # told already; what follows needs a sound table
     found = []
-    if relation.path is not None and not _PATH.fullmatch(relation.path):
-        found.append(f"{relation.name}: path {relation.path!r} is a lower-case letter, then letters, digits and -")
+    if relation.path is not None:
+        found += [f"{relation.name}: {wrong}" for wrong in wrong_path(relation.path)]
     indexed = {name.lstrip("-") for index in relation.indexes for name in index}
     found += [f"{relation.name}: {c.name} is an object or a list, which no index of rows in order can hold"
               for c in relation.table.c if c.name in indexed and _is_object(c.type)]  # fmt: skip

@@ -12,6 +12,7 @@ import pytest
 from projector.declare.projections import Projections, load
 from projector.errors import DeclarationError
 from projector.operate.check import problems
+from tests import shop
 
 SOUND = """
 from decimal import Decimal
@@ -222,7 +223,7 @@ def test_a_package_that_is_not_there_is_told() -> None:
 def test_the_real_projections_have_none() -> None:
     projections, found = problems("projections")
     assert found == []
-    assert {r.name for r in projections.served} == {
+    assert {r.name for r in shop.served(projections)} == {
         "order_overview",
         "customer_summary",
         "fulfilment",

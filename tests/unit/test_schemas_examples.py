@@ -7,6 +7,7 @@ import pytest
 
 from schemas import catalog, customers, inventory, orders, payments, registry, shipping
 from schemas.contract import Contract
+from tests import shop
 from tests.unit.events import binary, decoded, example, refused, structured
 
 EXPECTED: dict[str, Contract] = {
@@ -72,11 +73,12 @@ WIRE_TYPES = sorted(contract.wire_type for contract in registry.contracts.values
 
 
 def test_every_version_of_every_type_is_expected_here() -> None:
-    assert sorted(EXPECTED) == WIRE_TYPES
+    of_the_shop = {type_ for type_ in WIRE_TYPES if type_.partition(".")[0] in shop.TOPICS}
+    assert set(EXPECTED) == of_the_shop
     assert registry.problems() == []
 
 
-@pytest.mark.parametrize("wire_type", WIRE_TYPES)
+@pytest.mark.parametrize("wire_type", EXPECTED)
 def test_a_golden_example_is_decoded_to_the_newest_version(wire_type: str) -> None:
     event = decoded(example(wire_type))
     assert event.data == EXPECTED[wire_type]

@@ -12,6 +12,7 @@ from schemas import orders, registry
 from schemas.contract import Contract, Id
 from schemas.orders import v1, v2
 from schemas.registry import Registry, Upcaster, discover, upcaster
+from tests import shop
 from tests.unit.events import data_of, record
 
 
@@ -62,9 +63,7 @@ def test_it_knows_each_version_and_the_newest() -> None:
     assert registry.contracts[("orders.OrderPlaced", 2)] is v2.OrderPlaced
     assert registry.newest["orders.OrderPlaced"] is v2.OrderPlaced is orders.OrderPlaced
     assert (v2.OrderPlaced.type, v2.OrderPlaced.version, v2.OrderPlaced.topic) == ("orders.OrderPlaced", 2, "orders")
-    assert {contract.topic for contract in registry.newest.values()} == {
-        *("customers", "catalog", "orders", "payments", "inventory", "shipping")
-    }
+    assert {contract.topic for contract in registry.newest.values()} >= set(shop.TOPICS)
 
 
 @pytest.mark.parametrize("wire_type", ["things.Thing", "things.Thing.v2", "things.Thing.v3"])
