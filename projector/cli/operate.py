@@ -75,7 +75,7 @@ def check(
         for problem in found:
             report(problem)
         parts = f"{len(projections.entities)} entities, {len(projections.relations)} views and rollups"
-        report(f"{len(found)} problems" if found else f"nothing wrong: {parts}")
+        report(f"{len(found)} problem{'s' * (len(found) > 1)}" if found else f"nothing wrong: {parts}")
     raise typer.Exit(1 if found else 0)
 
 
