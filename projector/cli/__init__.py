@@ -42,12 +42,12 @@ def _environment(error: Exception) -> str | None:
     psycopg = sys.modules.get("psycopg")  # not loaded: none of its errors
     if psycopg is None or not isinstance(cause, psycopg.Error):
         return None
-    said = cause.diag.message_primary or next(iter(str(cause).splitlines()), "no answer")
+    from projector.outages import gave_up, passes
+
+    said = cause.diag.message_primary
     if isinstance(cause, psycopg.errors.InsufficientPrivilege | psycopg.errors.ReadOnlySqlTransaction):
         return f"the role of PREJOIN_DATABASE_URL may not do this ({said}): name the one that `prejoin migrate` ran as"
-    if isinstance(cause, psycopg.OperationalError):
-        return f"Postgres (PREJOIN_DATABASE_URL) gave up: {said}; give the command again when it is back"
-    return None
+    return gave_up(cause) if isinstance(cause, psycopg.OperationalError) or passes(cause) else None
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -40,6 +40,7 @@ class Wish(NamedTuple):
 def copy(settings: "Settings", projections: "Projections", wish: Wish) -> None:
     """Make a whole copy from the log, and switch to it or keep it."""
     from projector.operate.copying import Copying
+    from projector.outages import through_outages
 
     until = None if wish.as_of is None else _time(wish.as_of)
     name = _name(wish, until)
@@ -66,7 +67,8 @@ def copy(settings: "Settings", projections: "Projections", wish: Wish) -> None:
         return
     ask_to_build(lambda: _say_plan(plan, as_json=False), wish.yes)
     with _showing(plan, wish.as_json) as tell:
-        made = copying.run(tell, following(at) if urls else None)
+        search = following(at) if urls else None
+        made = through_outages(lambda told: copying.run(told, search), tell, note)
     dropped = copying.drop_old() if wish.drop_old else []
     for line in copying.notes:
         note(line)

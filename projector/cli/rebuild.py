@@ -105,6 +105,7 @@ def _rebuild(
     as_json: bool,
 ) -> None:
     from projector.operate.rebuild import Rebuild
+    from projector.outages import through_outages
 
     urls = settings.search_urls if settings.elasticsearch_url else []
     at = Place(settings.writer_url, urls, settings.group, projections)
@@ -118,7 +119,8 @@ def _rebuild(
         return
     ask_to_build(lambda: _say_plan(plan, as_json=False), yes)
     with _showing(plan, as_json) as tell:
-        built = made.run(tell, following(at) if urls else None)
+        search = following(at) if urls else None
+        built = through_outages(lambda told: made.run(told, search), tell, note)
     for view in projections.searched if urls and made.changed else ():
         if view.name in built:
             note(f"{view.name}: Postgres answers searches until an indexer of this release has made the index")

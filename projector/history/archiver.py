@@ -1,5 +1,6 @@
 """Keeps topics in an archive: reads what Kafka has, writes files, and goes on where the last file ends."""
 
+import math
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -14,12 +15,13 @@ from projector.history.files import named
 from projector.history.kafka import KafkaHistory
 from projector.history.lock import locked
 from projector.history.writing import GROUP_BYTES, UNFINISHED, Writing, make_folder, sync_folder
-from projector.ingest.broker import KafkaUnreachable
 from projector.ingest.positions import EventsGone, Loss, TopicReplaced, cut, gone, name_of, other_ids
+from projector.outages import PATIENCE, Insisting
 
 SECONDS_BETWEEN_LOOKS = 2.0
 ALL_GROUPS_BYTES = 64 << 20  # of row groups that are gathered, of all partitions
 FEWEST_GROUP_BYTES = 128 << 10
+RECORDS_OF_A_STEP = 100_000  # behind so many more an outage is another one
 
 
 class NotArchived(PrejoinError):
@@ -78,6 +80,8 @@ class Archiver:
     def run(self, once: bool = False, accept_loss: bool = False) -> list[Archived]:
         """Archive until stopped; `once`: up to the ends of now. Without a first answer of Kafka, KafkaUnreachable.
 
+        A later outage is waited for: for PATIENCE seconds with `once`, else until it ends.
+
         Raises ArchiveBusy, ArchiveBroken, NotArchived, TopicReplaced, and EventsGone: what Kafka lost before it was
         archived. With `accept_loss`, what is lost by now is noted in the archive and passed over.
         """
@@ -115,15 +119,21 @@ class Archiver:
                 writing.discard()
 
     def _rounds(self, once: bool, accept_loss: bool) -> None:
-        self._copy(self._look(accept_loss))
-        while not once:
-            with self._stoppable():
-                time.sleep(SECONDS_BETWEEN_LOOKS)
-            try:
-                self._copy(self._look())
-                self._finish([tp for tp, writing in self._writing.items() if self._is_old(writing)])
-            except KafkaUnreachable as error:
-                self._say(f"{error}; trying again")
+        self._look(accept_loss)
+        while True:
+            self._insisting = Insisting(self._say, PATIENCE if once else math.inf, self._sleep)
+            self._insisting.run(lambda: self._round(once))
+            if once:
+                return
+            self._sleep(SECONDS_BETWEEN_LOOKS)
+
+    def _round(self, once: bool) -> None:
+        self._copy(self._look())
+        self._finish([tp for tp, writing in self._writing.items() if once or self._is_old(writing)])
+
+    def _sleep(self, seconds: float) -> None:
+        with self._stoppable():
+            time.sleep(seconds)
 
     def _look(self, accept_loss: bool = False) -> dict[TopicPartition, int]:
         """The ends of now, once topics and offsets are found to be what they were."""
@@ -187,6 +197,7 @@ class Archiver:
         self._positions[tp] = chunk.next
         self._records[tp] = self._records.get(tp, 0) + len(chunk.records)
         self._tell(len(chunk.records))
+        self._insisting.moved(sum(self._records.values()) // RECORDS_OF_A_STEP)
         if writing.bytes >= self._rotation.bytes or self._is_old(writing):
             self._finish([tp])
 

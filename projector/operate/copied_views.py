@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from graphlib import TopologicalSorter
 from typing import Any
 
@@ -11,7 +12,7 @@ from projector.declare.projections import Projections, reads
 from projector.declare.sql import plain, quoted
 from projector.declare.view import Relation, unsound_key
 from projector.store import definitions
-from projector.store.connect import connect
+from projector.store.connect import connect, end_with_client
 from projector.store.copies import Copy
 from projector.store.names import copy_group, generation_name, schemas
 
@@ -68,18 +69,19 @@ class _Making:
     def make(self, relation: Relation) -> None:
         """Table, rows, indexes, statistics."""
         with connect(self._url, self._own, autocommit=True, name="prejoin rebuild") as there:
-            self._connections.append(there)
+            end_with_client(there)
+            self._connections.append(there)  # a closed one is not cancelled
             # the functions that indexes name are the group's, which stay
             path = ", ".join(f'"{schema}"' for schema in (*schemas(self._own), self._group))
             there.execute(f"SET search_path = {path}")
             with there.transaction(), there.cursor() as cursor:
                 self._make(cursor, relation)
-            self._connections.remove(there)
 
     def cancel(self) -> None:
         """End what runs."""
         for connection in self._connections:
-            connection.cancel_safe()
+            with suppress(psycopg.OperationalError):  # Postgres is away
+                connection.cancel_safe()
 
     def _make(self, cursor: psycopg.Cursor[Any], relation: Relation) -> None:
         cursor.execute("SET LOCAL work_mem = '256MB'")

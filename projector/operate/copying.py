@@ -86,6 +86,8 @@ class Copying:
         self._allow_truncated, self._word_indexes, self._jobs = allow_truncated, word_indexes, jobs
         self._names, self._declared = [r.name for r in projections.relations], declarations_digest(projections)
         self.notes: list[str] = []  # what could not be done as it was in what is served
+        self._runs = 0
+        self._making: Copy | None = None  # since when, where it is run again behind an outage
 
     def plan(self) -> CopyPlan:
         """What would be done."""
@@ -98,14 +100,17 @@ class Copying:
         return CopyPlan(events, sizes[0], {tp: at for tp, at in sorted(starts.items()) if at > 0}, goes_on, free)
 
     def run(self, progress: Progress = lambda step: None, search: Search | None = None) -> Copy:
-        """Make it and switch to it, or keep it; goes on where an interrupted run has stopped.
+        """Make it and switch to it, or keep it; goes on where an interrupted run has stopped, of this object as well.
 
         `search` is given each searched view and its new generation, and has an index of it made.
         """
-        with alone(self._url, self._group, self._names) as connection:
+        self._runs += 1
+        with alone(self._url, self._group, self._names, again=self._runs > 1) as connection:
             self._connection, self._progress = connection, progress
+            if self._making is not None and copies.is_made(connection, self._making):
+                return self._making
             self._check_release()
-            copy = self._registered()
+            copy = self._making = self._registered()
             settling = Settling(connection, self._group, self._projections, copy)
             if copy.phase == "replaying":
                 self._replay(copy, settling)
@@ -116,7 +121,7 @@ class Copying:
                     self._switch_to(copy, settling, applier, search)
                 else:
                     self._keep(copy, settling, applier)
-            self.notes += settling.notes
+            self._note(*settling.notes)
             progress(CopyStep("done", 1, 1))
             return copy
 
@@ -172,7 +177,7 @@ class Copying:
                     f"the log does not reach back to the first event: {told}; give the files of `prejoin archive` with "
                     "--archive DIR, or --allow-truncated to build from what is left"
                 )
-            self.notes.append(f"built from what is left of the log: {told}")
+            self._note(f"built from what is left of the log: {told}")
         return starts
 
     def _replay(self, copy: Copy, settling: Settling) -> None:
@@ -223,6 +228,9 @@ class Copying:
         Switching(*given, settling, tell).run(applier, search)
         with suppress(PrejoinError):  # somebody reads the entities of before: the next rebuild drops them
             drop_replaced(self._connection, self._group)
+
+    def _note(self, *lines: str) -> None:
+        self.notes += [line for line in lines if line not in self.notes]
 
     def _tell(self, copy: Copy, step: CopyStep) -> None:
         copies.tell(self._connection, copy, step.phase, step.done, step.total)

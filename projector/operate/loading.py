@@ -7,7 +7,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -18,8 +18,9 @@ from projector.apply.batch import Chunk, TopicPartition
 from projector.apply.loading import Loading, Place
 from projector.apply.memory import tame_garbage_collection
 from projector.declare.projections import Projections, load
-from projector.errors import PrejoinError
+from projector.errors import Passing, PrejoinError
 from projector.history.log import History
+from projector.outages import gave_up, passes
 
 BATCH = 20_000  # records applied in one transaction
 BYTES = 32 << 20
@@ -62,7 +63,7 @@ def load_log(
     running = []
     try:
         for partitions in _shares(left, jobs):
-            share = Share(**vars(whole) | {"ends": {tp: whole.ends[tp] for tp in partitions}})
+            share = replace(whole, ends={tp: whole.ends[tp] for tp in partitions})
             ours, its = context.Pipe(duplex=False)
             process = context.Process(target=_run, args=(share, its), daemon=True, name="prejoin load")
             process.start()
@@ -99,8 +100,8 @@ def _load(share: Share, projections: Projections) -> None:
         with contextlib.closing(share.history.read(at, share.ends)) as chunks:
             for batch in in_batches(chunks, BATCH):
                 for tp in applier.apply(batch).refused:  # which would be nowhere in a snapshot, which never catches up
-                    raise PrejoinError(
-                        f"{tp.topic}/{tp.partition} is being loaded by somebody else, a run that was ended perhaps: "
+                    raise Passing(
+                        f"{tp.topic}/{tp.partition} was being loaded by somebody else, a run that was ended perhaps; "
                         "give the command again"
                     )
 
@@ -138,14 +139,14 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _said(error: Exception) -> tuple[bool, str]:
-    """Whether it is for the user to read, and what it says."""
-    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
-        said = next(iter(str(error).splitlines()), "no answer")
-        return True, f"Postgres (PREJOIN_DATABASE_URL) gave up: {said}; give the command again when it is back"
+def _said(error: Exception) -> tuple[type[Exception], str]:
+    """What who started it is to raise: of what passes, what is for the user to read, and a defect of ours."""
+    if isinstance(error, psycopg.OperationalError) or passes(error):
+        said = str(error) if isinstance(error, PrejoinError) else gave_up(error)
+        return Passing if passes(error) else PrejoinError, said
     if isinstance(error, PrejoinError):
-        return True, str(error)
-    return False, "".join(traceback.format_exception(error))
+        return PrejoinError, str(error)
+    return RuntimeError, "".join(traceback.format_exception(error))
 
 
 def _raise_its(process: Any, told: Connection) -> None:
@@ -154,6 +155,6 @@ def _raise_its(process: Any, told: Connection) -> None:
         return
     with contextlib.suppress(EOFError):
         if told.poll():
-            ours, said = told.recv()
-            raise PrejoinError(said) if ours else RuntimeError(said)
+            kind, said = told.recv()
+            raise kind(said)
     raise PrejoinError(f"a process that loads events was ended (exit code {process.exitcode}): give the command again")

@@ -19,12 +19,12 @@ from projector.apply import captured
 from projector.apply.plan import FAN_OUT, PORTION, Plan
 from projector.declare.projections import Projections
 from projector.declare.view import Relation, View
-from projector.errors import NotMigrated, OutOfDate, PrejoinError
+from projector.errors import NotMigrated, OutOfDate, Passing, PrejoinError
 from projector.operate.filling import PHASE, Filling, Progress, Step
 from projector.operate.room import free_bytes
 from projector.store import copies, definitions, generations
 from projector.store.changed import changed
-from projector.store.connect import connect
+from projector.store.connect import connect, end_with_client
 from projector.store.locks import REBUILD_LOCK, locked
 from projector.store.names import schemas
 
@@ -99,6 +99,8 @@ class Rebuild(Filling):
         self._choose({})
         self._strange: list[str] = []  # not declared here: what releases before have left
         self._served: dict[str, int] = {}
+        self._runs = 0
+        self._making: dict[str, int] = {}  # what an earlier run of this object has begun
         self._plan: Plan | None = None
 
     def plan(self) -> Planned:
@@ -114,14 +116,20 @@ class Rebuild(Filling):
         return Planned(rows, goes_on, free)
 
     def run(self, progress: Progress = lambda step: None, search: Search | None = None) -> dict[str, int]:
-        """Build and switch; goes on where an interrupted run has stopped. Returns the new generations.
+        """Build and switch; goes on where an interrupted run has stopped, of this object as well.
+
+        Returns the new generations.
 
         `search` is given each searched view and its generation being built, and has an index of it made. Not where
         definitions have changed: documents of the new form are for the indexer of the new release.
         """
+        self._runs += 1
         with self._alone() as connection:
+            if self._making and self._making.items() <= dict(connection.execute(_SERVED).fetchall()).items():
+                return self._making  # the COMMIT came through whose answer was lost
             drop_kept(connection, self._group, [*self._strange, *self._names])
             self._register(connection)
+            self._making = self._built()
             for relation in self.relations:
                 self._fill(connection, relation, progress)
                 self._index(connection, relation, progress)
@@ -167,7 +175,7 @@ class Rebuild(Filling):
         with connect(self._url, self._group, autocommit=True, name="prejoin rebuild") as connection:
             self._look(connection)
             self._check(connection.execute(_OPEN, {"digest": self._digest}).fetchone())
-            have(connection, self._group, self._names)
+            have(connection, self._group, self._names, again=self._runs > 1)
             strange = generations.strange(connection, self._projections)
             self._strange = [name for name in strange if _is_mine(connection, self._group, name)]
             yield connection
@@ -180,6 +188,7 @@ class Rebuild(Filling):
             self._look(connection)
             left = generations.left_over(cursor, self._names)
             whole = all(left.get(name, (0, ""))[1] == digests[name] for name in self._names)
+            self._plan = None
             self._served = dict(cursor.execute(_SERVED).fetchall())
             self._generations = dict(self._served)
             if whole:
@@ -283,19 +292,24 @@ def drop_replaced(connection: psycopg.Connection[Any], group: str) -> None:
 
 
 @contextmanager
-def alone(url: str, group: str, names: Sequence[str]) -> Iterator[psycopg.Connection[Any]]:
-    """A connection whose session has the relations for itself. Raises PrejoinError where another has one of them."""
+def alone(url: str, group: str, names: Sequence[str], again: bool = False) -> Iterator[psycopg.Connection[Any]]:
+    """A connection whose session has the relations for itself; see `have`."""
     with connect(url, group, autocommit=True, name="prejoin rebuild") as connection:
-        have(connection, group, names)
+        have(connection, group, names, again)
         yield connection
 
 
-def have(connection: psycopg.Connection[Any], group: str, names: Sequence[str]) -> None:
-    """Let this session have the relations for itself. Raises PrejoinError where another has one of them."""
+def have(connection: psycopg.Connection[Any], group: str, names: Sequence[str], again: bool = False) -> None:
+    """Let this session have the relations for itself. Raises PrejoinError where another has one of them.
+
+    That one passes `again`, where this process had them before: its own session of then may not have ended yet.
+    """
+    end_with_client(connection)
     for name in names:
         if not _is_mine(connection, group, name):
             who, since = generations.runner(connection, name)
-            raise PrejoinError(f"{name} is being rebuilt already, by {who} since {since}: wait for that")
+            kind = Passing if again else PrejoinError
+            raise kind(f"{name} is being rebuilt already, by {who} since {since}: wait for that")
 
 
 def _is_mine(connection: psycopg.Connection[Any], group: str, name: str) -> bool:

@@ -44,6 +44,11 @@ _MORE = [
 ]
 _REACHES = "INSERT INTO reaches (topic, partition, start) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
 
+_IS_MADE = """
+SELECT EXISTS (SELECT FROM copies WHERE id = %s AND state = 'snapshot')
+  OR (SELECT coalesce(jsonb_object_agg(relation, generation), '{}') FROM served) @> %s
+"""
+
 Cursor = psycopg.Cursor[Any]
 
 
@@ -80,6 +85,12 @@ def in_state(connection: psycopg.Connection[Any], state: str) -> list[Copy]:
     """The group's copies that are `building`, a `snapshot`, or `replaced`, which hold the entities of before."""
     with connection.cursor(row_factory=class_row(Copy)) as cursor:
         return cursor.execute(_IN_STATE, (state,)).fetchall()
+
+
+def is_made(connection: psycopg.Connection[Any], copy: Copy) -> bool:
+    """Whether a copy is served, or kept as a snapshot: its last COMMIT may be one whose answer was lost."""
+    (made,) = connection.execute(_IS_MADE, (copy.id, Jsonb(copy.generations))).fetchone() or (False,)
+    return bool(made)
 
 
 def tell(connection: psycopg.Connection[Any], copy: Copy, phase: str, done: int = 0, total: int | None = None) -> None:
