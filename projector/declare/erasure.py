@@ -34,10 +34,6 @@ class Erasure:
             raise ValueError(f"the fold of {self.by.__name__} into {entity.name} leaves personal fields")
         return erased
 
-    def is_erased(self, state: Any) -> bool:
-        """Whether a state, if there is one, has been erased."""
-        return state is not None and bool(getattr(state, self.mark))
-
     def kept(self, entity: "Entity[Any]") -> frozenset[str]:
         """The fields of an event's data that tell nothing of the person."""
         return frozenset({*entity.fields} - {*self.fields, self.mark})

@@ -22,7 +22,6 @@ class Writing:
         make_folder(folder)
         self.start = self.next = start
         self.since = since  # of any clock that only grows
-        self.records = 0
         self._folder, self._group_bytes = folder, group_bytes
         self._waiting: list[Record] = []
         self._waiting_bytes = 0
@@ -48,7 +47,6 @@ class Writing:
         if chunk.start != self.next:
             raise AssertionError(f"{self._folder} is at offset {self.next}, not {chunk.start}")
         self.next = chunk.next
-        self.records += len(chunk.records)
         for record in chunk.records:
             self._waiting.append(record)
             self._waiting_bytes += record_bytes(record)

@@ -34,8 +34,6 @@ SECONDS_TO_SETTLE = 1.0  # before a row that differs is looked at again
 SECONDS_FOR_INDEX = 5.0
 SECONDS_BETWEEN_TRIES = 10.0  # while Postgres is away
 
-Known = dict[tuple[str, str], int]
-
 
 class Sampler:
     """Looks at one relation after the other, for ever."""

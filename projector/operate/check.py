@@ -16,7 +16,7 @@ from projector.declare.sql import among_keys, render, substitute
 from projector.declare.types import ListOf, MoneyByCurrency
 from projector.declare.view import Relation, Rollup, View
 from projector.errors import NotMigrated, OutOfDate
-from projector.store import tables
+from projector.store import generations, tables
 from projector.store.changed import changed
 from projector.store.connect import connect
 from projector.store.names import generation_table
@@ -126,7 +126,7 @@ def unindexed(url: str, group: str, projections: Projections) -> list[str]:
 
 def _served(connection: psycopg.Connection[Any], group: str, projections: Projections) -> dict[str, int]:
     try:
-        served = dict(connection.execute("SELECT relation, generation FROM served").fetchall())
+        served = generations.served(connection)
     except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
         raise NotMigrated(group) from None
     if missing := changed(connection.cursor(), projections):

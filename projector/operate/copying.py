@@ -17,13 +17,14 @@ from projector.apply.loading import Place
 from projector.declare.projections import Projections
 from projector.errors import PrejoinError
 from projector.history.log import History
+from projector.operate.copied_log import CopiedLog
 from projector.operate.copied_views import build_views
 from projector.operate.loading import Share, load_log
 from projector.operate.rebuild import Search, alone, drop_kept, drop_replaced
 from projector.operate.room import free_bytes
 from projector.operate.settling import Settling
 from projector.operate.switching import Switching
-from projector.store import copies, takeover
+from projector.store import copies, generations, takeover
 from projector.store.changed import out_of_date
 from projector.store.connect import connect
 from projector.store.copies import Copy
@@ -32,6 +33,7 @@ from projector.store.locks import locked
 from projector.store.names import copy_group, generation_name, schemas
 
 _PURGED = """SELECT topic, partition, "offset", record_time FROM dead_letters WHERE state = 'purged'"""
+_APPLIED = "SELECT DISTINCT topic, topic_id FROM positions WHERE topic_id IS NOT NULL"
 _RELEASES = "SELECT declarations, coming FROM projection_group"
 _SIZES = """
 SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint FROM pg_class AS c JOIN pg_namespace AS n
@@ -83,7 +85,8 @@ class Copying:
     ) -> None:
         self._url, self._group, self._projections, self._history = url, group, projections, history
         self._unknown, self._until, self._name = unknown_events, until, name
-        self._allow_truncated, self._word_indexes, self._jobs = allow_truncated, word_indexes, jobs
+        self._word_indexes, self._jobs = word_indexes, jobs
+        self._log = CopiedLog(history, allow_truncated)
         self._names, self._declared = [r.name for r in projections.relations], declarations_digest(projections)
         self.notes: list[str] = []  # what could not be done as it was in what is served
         self._runs = 0
@@ -92,7 +95,7 @@ class Copying:
     def plan(self) -> CopyPlan:
         """What would be done."""
         with connect(self._url, self._group, autocommit=True, name="prejoin rebuild") as connection:
-            served = [generation_name(*row) for row in connection.execute("SELECT relation, generation FROM served")]
+            served = [generation_name(*each) for each in generations.served(connection).items()]
             sizes = connection.execute(_SIZES, (*schemas(self._group)[1:], served)).fetchone() or (0,)
             goes_on, free = bool(copies.in_state(connection, "building")), free_bytes(connection)
         starts, ends = self._history.starts(), self._history.ends()
@@ -121,7 +124,7 @@ class Copying:
                     self._switch_to(copy, settling, applier, search)
                 else:
                     self._keep(copy, settling, applier)
-            self._note(*settling.notes)
+            self._note(*self._log.notes, *settling.notes)
             progress(CopyStep("done", 1, 1))
             return copy
 
@@ -149,7 +152,9 @@ class Copying:
         connection = self._connection
         for left in copies.in_state(connection, "building"):
             if (left.name, left.until) == (self._name, self._until) and left.declared == self._declared:
-                copies.prepare(self._url, self._group, self._projections, left, {})
+                begun = copies.begun(connection, self._group, left)
+                self._log.begin({TopicPartition(*place): topic_id for place, topic_id in begun.items()}, {})
+                self._prepare(left)
                 return left
             if left.declared == self._declared:
                 what = f"the snapshot {left.name}" if left.name else "a rebuild from events"
@@ -162,27 +167,18 @@ class Copying:
             )
         if self._until is None:
             drop_kept(connection, self._group, self._names)
-        starts = self._starts()
+        self._log.begin({}, dict(connection.execute(_APPLIED).fetchall()))
         with locked(connection, self._group) as cursor:
             copy = copies.register(cursor, self._projections, self._name, self._until)
-        copies.prepare(self._url, self._group, self._projections, copy, starts)
+        self._prepare(copy)
         return copy
 
-    def _starts(self) -> dict[TopicPartition, int]:
-        starts = self._history.starts()
-        if late := {tp: at for tp, at in sorted(starts.items()) if at > 0}:
-            told = ", ".join(f"{tp.topic}/{tp.partition} at offset {at:,}" for tp, at in late.items())
-            if not self._allow_truncated:
-                raise PrejoinError(
-                    f"the log does not reach back to the first event: {told}; give the files of `prejoin archive` with "
-                    "--archive DIR, or --allow-truncated to build from what is left"
-                )
-            self._note(f"built from what is left of the log: {told}")
-        return starts
+    def _prepare(self, copy: Copy) -> None:
+        copies.prepare(self._url, self._group, self._projections, copy, self._log.starts, self._log.ids)
 
     def _replay(self, copy: Copy, settling: Settling) -> None:
         own = copy_group(self._group, copy.id)
-        ends = self._history.ends()
+        ends = self._log.ends()
         with connect(self._url, own, autocommit=True, name="prejoin rebuild") as there:
             begin = positions.read(there.cursor())
             total = sum(end - begin.get(tp, 0) for tp, end in ends.items())
@@ -224,7 +220,7 @@ class Copying:
         def tell(phase: str, done: int, total: int | None, view: str) -> None:
             self._tell(copy, CopyStep(phase, done, total, view))
 
-        given = (self._connection, self._url, self._group, self._projections, self._history, copy)
+        given = (self._connection, self._url, self._group, self._projections, self._log, copy)
         Switching(*given, settling, tell).run(applier, search)
         with suppress(PrejoinError):  # somebody reads the entities of before: the next rebuild drops them
             drop_replaced(self._connection, self._group)

@@ -101,7 +101,7 @@ def _load(share: Share, projections: Projections) -> None:
             for batch in in_batches(chunks, BATCH):
                 for tp in applier.apply(batch).refused:  # which would be nowhere in a snapshot, which never catches up
                     raise Passing(
-                        f"{tp.topic}/{tp.partition} was being loaded by somebody else, a run that was ended perhaps; "
+                        f"{tp.topic}/{tp.partition} is being loaded by somebody else, a run that was ended perhaps; "
                         "give the command again"
                     )
 

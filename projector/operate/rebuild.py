@@ -32,7 +32,6 @@ TAKEN = 500  # changes taken in at once, which batches wait for: some 50 ms
 FEW = 500  # changes and keys that may be left for the switch, which they wait for, too
 
 _IS_MIGRATED = "SELECT coming FROM projection_group"
-_SERVED = "SELECT relation, generation FROM served"
 # What must hold as long as it is built, and what the plan needs to know; see `write.FEW` for the last.
 _OPEN = """
 SELECT (SELECT declarations = %(digest)s OR coming = %(digest)s FROM projection_group),
@@ -125,7 +124,7 @@ class Rebuild(Filling):
         """
         self._runs += 1
         with self._alone() as connection:
-            if self._making and self._making.items() <= dict(connection.execute(_SERVED).fetchall()).items():
+            if self._making and self._making.items() <= generations.served(connection).items():
                 return self._making  # the COMMIT came through whose answer was lost
             drop_kept(connection, self._group, [*self._strange, *self._names])
             self._register(connection)
@@ -189,7 +188,7 @@ class Rebuild(Filling):
             left = generations.left_over(cursor, self._names)
             whole = all(left.get(name, (0, ""))[1] == digests[name] for name in self._names)
             self._plan = None
-            self._served = dict(cursor.execute(_SERVED).fetchall())
+            self._served = generations.served(cursor)
             self._generations = dict(self._served)
             if whole:
                 self._generations |= {name: generation for name, (generation, _) in left.items()}

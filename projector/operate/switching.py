@@ -13,7 +13,7 @@ from projector.apply.batch import TopicPartition
 from projector.declare.projections import Projections
 from projector.declare.view import View
 from projector.errors import PrejoinError
-from projector.history.log import History
+from projector.operate.copied_log import CopiedLog
 from projector.operate.loading import in_batches
 from projector.operate.rebuild import Search
 from projector.operate.settling import Settling
@@ -46,13 +46,13 @@ class Switching:
         url: str,
         group: str,
         projections: Projections,
-        history: History,
+        log: CopiedLog,
         copy: Copy,
         settling: Settling,
         tell: Tell,
     ) -> None:
         self._connection, self._url, self._group, self._projections = connection, url, group, projections
-        self._history, self._copy, self._own = history, copy, copy_group(group, copy.id)
+        self._log, self._copy, self._own = log, copy, copy_group(group, copy.id)
         self._settling, self._tell = settling, tell
 
     def run(self, applier: Applier, search: Search | None) -> None:
@@ -76,7 +76,7 @@ class Switching:
         before = None
         while True:
             left = self._read_up_to(
-                applier, self._history.ends(), lambda done, total: self._tell("catching up", done, total, "")
+                applier, self._log.ends(), lambda done, total: self._tell("catching up", done, total, "")
             )
             self._settling.settle(applier)
             if left <= FEW or (before is not None and left > before // 2):
@@ -94,7 +94,7 @@ class Switching:
         left = {tp: end for tp, end in ends.items() if end > at.get(tp, 0)}
         total = sum(end - at.get(tp, 0) for tp, end in left.items())
         done = 0
-        with closing(self._history.read({tp: at.get(tp, 0) for tp in left}, left)) as chunks:
+        with closing(self._log.read({tp: at.get(tp, 0) for tp in left}, left)) as chunks:
             for batch in in_batches(chunks, BATCH):
                 # a partition that came since has no position yet
                 applier.apply([replace(c, start=None) if c.partition not in at and not c.start else c for c in batch])
@@ -133,7 +133,7 @@ class Switching:
                 takeover.take_over(cursor, self._group, self._projections, self._copy)
                 self._blank(cursor, applier, erased)
                 return True
-        _check_reached(behind, self._history.ends())
+        _check_reached(behind, self._log.ends())
         return False
 
     def _blank(self, cursor: psycopg.Cursor[Any], applier: Applier, erased: dict[str, list[str]]) -> None:

@@ -7,6 +7,7 @@ import psycopg
 
 from projector.declare.sql import quoted
 from projector.errors import NotMigrated, OutOfDate
+from projector.store.changed import OTHERS
 from projector.store.locks import LOCK
 from projector.store.names import generation_name
 from projector.store.shown import utc_text
@@ -109,10 +110,7 @@ class Copies:
         assert row is not None
         declarations, generation, as_of, positions, copies, behind = row
         if declarations != self._declarations or generation is None:
-            raise OutOfDate(
-                "the database was made from other declarations than this process has: run `prejoin migrate` with the "
-                "newer release, and the `prejoin rebuild` that it asks for; stop what runs an older one"
-            )
+            raise OutOfDate(OTHERS)
         every = [Copy(*each) for each in copies]
         served = [copy for copy in every if copy.generation == generation]
         coming = [copy for copy in every if copy not in served]

@@ -16,6 +16,10 @@ _COMING = "SELECT coming FROM projection_group"
 _COLUMNS = """
 SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(quote_ident(%s)) AND attnum > 0 AND NOT attisdropped
 """
+OTHERS = (
+    "the database was made from other declarations than this process has: run `prejoin migrate` with the newer "
+    "release, and the `prejoin rebuild` that it asks for; stop what runs an older one"
+)
 
 Cursor = psycopg.Cursor[Any]
 
@@ -51,10 +55,7 @@ def out_of_date(cursor: Cursor, projections: Projections) -> OutOfDate:
             f"{', '.join(names)}: not served yet as this process declares: run {rebuilding(names)}, then start this "
             "again; until then workers of the release before go on"
         )
-    return OutOfDate(
-        "the database was made from other declarations than this process has: run `prejoin migrate` with the "
-        "newer release, and the `prejoin rebuild` that it asks for; stop what runs an older one"
-    )
+    return OutOfDate(OTHERS)
 
 
 def _what(cursor: Cursor, relation: Relation, generation: int) -> str:

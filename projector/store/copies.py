@@ -24,7 +24,7 @@ from projector.store.entity_tables import bring_along
 from projector.store.migrate import upgrade_engine
 from projector.store.names import SNAPSHOT_NAME, copy_group, schemas
 
-_COLUMNS = "id, name, until, state, phase, generations, declared, runner, started_at"
+_COLUMNS = "id, name, until, phase, generations, declared"
 _REGISTER = f"""
 INSERT INTO copies (name, until, state, phase, generations, declared, runner)
 VALUES (%(name)s, %(until)s, 'building', 'replaying', %(generations)s, %(declared)s, %(runner)s) RETURNING {_COLUMNS}
@@ -35,7 +35,8 @@ SELECT %(relation)s, coalesce(max(generation), 0) + 1, %(version)s, %(digest)s, 
 WHERE relation = %(relation)s RETURNING generation
 """
 _TELL = "UPDATE copies SET phase = %s, done = %s, total = %s, runner = %s, beat_at = now() WHERE id = %s"
-_POSITIONS = "INSERT INTO positions (topic, partition, next) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
+_BEGIN = "INSERT INTO positions (topic, partition, next, topic_id) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING"
+_BEGUN = "SELECT topic, partition, topic_id FROM {copy}.positions"
 _IN_STATE = f"SELECT {_COLUMNS} FROM copies WHERE state = %s ORDER BY id"
 # Aggregates whose events are past the time of a snapshot; and where the log begins that a copy is made from.
 _MORE = [
@@ -59,12 +60,9 @@ class Copy:
     id: int
     name: str | None
     until: datetime | None
-    state: str
     phase: str
     generations: dict[str, int]
     declared: str
-    runner: str
-    started_at: datetime
 
 
 def register(cursor: Cursor, projections: Projections, name: str | None, until: datetime | None) -> Copy:
@@ -98,7 +96,23 @@ def tell(connection: psycopg.Connection[Any], copy: Copy, phase: str, done: int 
     connection.execute(_TELL, (phase, done, total, generations.this_process(), copy.id))
 
 
-def prepare(url: str, group: str, projections: Projections, copy: Copy, starts: Mapping[Any, int]) -> None:
+def begun(connection: psycopg.Connection[Any], group: str, copy: Copy) -> dict[tuple[str, int], str | None]:
+    """The partitions that a copy reads, and the id that the topic of each had when that was begun."""
+    query = sql.SQL(_BEGUN).format(copy=sql.Identifier(copy_group(group, copy.id)))
+    try:
+        return {(topic, partition): topic_id for topic, partition, topic_id in connection.execute(query)}
+    except psycopg.errors.UndefinedTable:  # registered, and no more
+        return {}
+
+
+def prepare(
+    url: str,
+    group: str,
+    projections: Projections,
+    copy: Copy,
+    starts: Mapping[Any, int],
+    topic_ids: Mapping[str, str],
+) -> None:
     """Make the copy's schemas, engine tables and entity tables, without indexes, and its positions; what is there
     of an interrupted run stays.
     """
@@ -118,8 +132,9 @@ def prepare(url: str, group: str, projections: Projections, copy: Copy, starts: 
                 for statement in _MORE:
                     cursor.execute(statement)
                 cursor.execute("UPDATE projection_group SET declarations = %s", (declarations_digest(projections),))
-                for note in (_POSITIONS, _REACHES):
-                    cursor.executemany(note, [(*place, at) for place, at in starts.items()])
+                begin = [(*place, at, topic_ids.get(place[0])) for place, at in starts.items()]
+                cursor.executemany(_BEGIN, begin)
+                cursor.executemany(_REACHES, [place for *place, _ in begin])
     finally:
         database.dispose()
 

@@ -18,6 +18,7 @@ from projector.store.shown import APPLIED, utc_text
 
 PATIENCE = 5.0  # seconds of trying to drop what is still read
 
+_SERVED = "SELECT relation, generation FROM served"
 _KIND = "SELECT relkind FROM pg_class WHERE oid = to_regclass(%s)"
 _FORGET = "DELETE FROM {} WHERE relation = %s AND generation = %s"
 _KNOWN_IN = ("generations", "rebuilds", "pending", "search_generations")
@@ -88,6 +89,11 @@ _NOT_SEARCHED = (
 _RELEASE = "UPDATE projection_group SET declarations = %s, coming = NULL"
 
 Cursor = psycopg.Cursor[Any]
+
+
+def served(connection: psycopg.Connection[Any] | Cursor) -> dict[str, int]:
+    """The generation of each relation that is served."""
+    return dict(connection.execute(_SERVED).fetchall())
 
 
 def begin(cursor: Cursor, relation: str, version: int, digest: str, served: int) -> int:

@@ -172,7 +172,7 @@ class _Migration:
             )
 
     def _served(self) -> dict[str, int]:
-        return dict(self.cursor.execute("SELECT relation, generation FROM served").fetchall())
+        return generations.served(self.cursor)
 
     def _build_all(self, changes: dict[str, str]) -> dict[str, int]:
         """Build what is new or differs from what is served; returns the served generations."""

@@ -58,8 +58,10 @@ _TAKE_OVER = [
     """,
     "SELECT pg_notify('prejoin_changes:' || current_schema(), '')",
     """
-    INSERT INTO positions (topic, partition, next) SELECT topic, partition, next FROM {copy}.positions
-    ON CONFLICT (topic, partition) DO UPDATE SET next = excluded.next
+    INSERT INTO positions (topic, partition, next, topic_id)
+    SELECT topic, partition, next, topic_id FROM {copy}.positions
+    ON CONFLICT (topic, partition) DO UPDATE SET next = excluded.next,
+      topic_id = coalesce(excluded.topic_id, positions.topic_id)
     """,
     "INSERT INTO pending (relation, generation, keys, parts) "
     "SELECT relation, generation, keys, parts FROM {copy}.pending",
@@ -78,7 +80,6 @@ SELECT entity, array_agg(key) FROM (
   SELECT entity, key FROM {here}.erasures EXCEPT SELECT entity, key FROM {there}.erasures
 ) AS only_here GROUP BY entity
 """
-_SERVED = "SELECT relation, generation FROM served"
 _REPLACED = "UPDATE copies SET state = 'replaced', phase = 'done' WHERE id = %s"
 _SNAPSHOT = "UPDATE copies SET state = 'snapshot', phase = 'done' WHERE id = %s"
 _ITS = """
@@ -121,7 +122,7 @@ def take_over(cursor: Cursor, group: str, projections: Projections, copy: Copy) 
     }
     for view in projections.searched:
         move_outbox(cursor, own, view.name)
-    served = dict(cursor.execute(_SERVED).fetchall())
+    served = generations.served(cursor)
     for name, generation in copy.generations.items():
         cursor.execute(_REGISTERED, (name, generation, generations.this_process()))
     generations.switch(cursor, projections, served, copy.generations, changed(cursor, projections))

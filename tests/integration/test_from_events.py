@@ -1,8 +1,9 @@
 """Rebuilds from the log, beside what is served: interrupted, raced, with what was replayed and purged in its place."""
 
+import asyncio
 import multiprocessing
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +11,15 @@ import pytest
 
 from projector.apply.batch import Chunk, TopicPartition
 from projector.errors import PrejoinError
+from projector.history.kafka import KafkaHistory
+from projector.ingest.positions import TopicReplaced
 from projector.operate.copying import Copying, CopyStep
 from projector.operate.replay import NotReplayed, Replayer
 from projector.operate.status import current_status
 from projector.store.names import copy_group
 from tests.history import Past
-from tests.model import Model
+from tests.integration.shop_in_kafka import PARTITIONS, fresh_topics, publish
+from tests.model import Model, Record
 from tests.model.histories import random_stream
 from tests.world import World, world
 
@@ -68,10 +72,11 @@ def test_the_copy_is_what_the_live_path_made_to_the_last_hidden_column(shop: Wor
     # one partition: a bad record may be in another one than the aggregate that it names, and then either may come first
     records = random_stream(seed, customers=8, products=8, orders=40, partitions=1)
     shop.given(records, 70)
-    before = entities(shop), journals(shop), shop.fetch("SELECT * FROM positions ORDER BY 1, 2")
+    positions = "SELECT topic, partition, next FROM positions ORDER BY 1, 2"
+    before = entities(shop), journals(shop), shop.fetch(positions)
     run = from_events(shop, Past(records))
     run.run()
-    assert (entities(shop), journals(shop), shop.fetch("SELECT * FROM positions ORDER BY 1, 2")) == before
+    assert (entities(shop), journals(shop), shop.fetch(positions)) == before
     agree(shop, Model().apply_all(records))
     assert run.notes == []
 
@@ -239,3 +244,90 @@ def test_by_several_processes_of_which_one_fails_and_then_by_others(
     agree(shop, Model().apply_all(records))
     assert told[0].phase == "replaying"
     assert [(step.done, step.total) for step in told if step.phase == "replaying"][-1] == (len(records), len(records))
+
+
+async def test_a_topic_that_was_made_again_is_not_read_on_by_a_half_made_copy(shop: World, kafka_brokers: str) -> None:
+    records = random_stream(6, customers=5, products=5, orders=20, partitions=PARTITIONS)
+    log = KafkaHistory([kafka_brokers], shop.projections.topics)
+
+    def run(told: Callable[[CopyStep], None] = lambda step: None) -> None:
+        Copying(shop.url, shop.group, shop.projections, log).run(told)
+
+    for last in ("replaying", "building"):
+        await in_fresh_topics(kafka_brokers, shop, records)
+
+        def interrupt(step: CopyStep, last: str = last) -> None:
+            if step.phase == last:
+                raise Interrupted
+
+        with pytest.raises(Interrupted):
+            await asyncio.to_thread(run, interrupt)
+        await in_fresh_topics(kafka_brokers, shop, records)
+        with pytest.raises(
+            TopicReplaced, match=r"^catalog, .* since this copy was begun .*--from-events --abort`, then"
+        ):
+            await asyncio.to_thread(run)
+        assert shop.fetch("SELECT DISTINCT generation FROM served") == [(1,)]
+        Copying(shop.url, shop.group, shop.projections, log).abort()
+    await asyncio.to_thread(run)
+    agree(shop, Model().apply_all(records))
+    ids = await asyncio.to_thread(log.topic_ids)
+    assert dict(shop.fetch("SELECT DISTINCT topic, topic_id FROM positions")) == ids
+
+    await in_fresh_topics(kafka_brokers, shop, records)
+    with pytest.raises(PrejoinError, match=r"catalog was made again since it was applied.*--allow-truncated"):
+        await asyncio.to_thread(run)
+
+
+async def in_fresh_topics(brokers: str, shop: World, records: list[Record]) -> None:
+    async with fresh_topics(brokers, shop.projections.topics):
+        await publish(brokers, records)
+
+
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_a_partition_that_is_added_while_a_copy_is_made_is_told(shop: World, interrupted: bool) -> None:
+    records = random_stream(1, customers=5, products=5, orders=20)
+    one = {tp for tp in Past(records).ends() if tp.partition == 0}
+    past = Past([r for r in records if TopicPartition(r.topic, r.partition) in one])
+
+    def grow(step: CopyStep) -> None:
+        if step.phase == "building" and len(past.records) < len(records):
+            past.records = records
+            if interrupted:
+                raise Interrupted
+
+    run = from_events(shop, past)
+    if interrupted:
+        with pytest.raises(Interrupted):
+            run.run(grow)
+        run = from_events(shop, past)
+    run.run(grow)
+    assert [note.partition(" was added since this copy was begun: ")[0] for note in run.notes] == [
+        f"{tp.topic}/{tp.partition}" for tp in sorted(past.ends().keys() - one)
+    ]
+    positions = shop.fetch("SELECT topic, partition, next FROM positions")
+    assert {TopicPartition(*tp): next_ for *tp, next_ in positions} == past.ends()
+    assert shop.drift() == []
+
+
+def test_a_copy_that_was_registered_and_no_more_begins_where_the_log_does(
+    shop: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = random_stream(1, customers=5, products=5, orders=20)
+    shop.given(records)
+    gone = TopicPartition("orders", 0)
+    past = Past([r for r in records if (r.topic, r.partition) != gone or r.offset >= 5], begins={gone: 5})
+    with monkeypatch.context() as patched:
+        patched.setattr("projector.operate.copying.copies.prepare", interrupt)
+        with pytest.raises(Interrupted):
+            from_events(shop, past, allow_truncated=True).run()
+    with pytest.raises(PrejoinError, match=r"orders/0 at offset 5"):
+        from_events(shop, past).run()
+    run = from_events(shop, past, allow_truncated=True)
+    run.run()
+    assert run.notes == ["built from what is left of the log: orders/0 at offset 5"]
+    assert shop.drift() == []
+
+
+def interrupt(*_: Any) -> None:
+    raise Interrupted

@@ -127,6 +127,15 @@ def test_the_architecture_names_every_table() -> None:
         assert {entity.name, *(child.table.name for child in entity.children)} <= named
 
 
+def test_the_list_of_decisions_has_each_once_in_order_under_its_title() -> None:
+    listed = re.findall(r"^(\d+)\. \[(.+)\]\((.+)\)", PAGES["docs/decisions/README.md"], re.MULTILINE)
+    there = sorted((REPOSITORY / "docs/decisions").glob("[0-9]*.md"))
+    assert [file for _, _, file in listed] == [path.name for path in there]
+    for number, title, file in listed:
+        assert file.startswith(f"{int(number):04}-")
+        assert PAGES[f"docs/decisions/{file}"].startswith(f"# {number}. {title}")
+
+
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A copy of the projections under another name, `documented`, with the examples of the documentation in it."""

@@ -1,0 +1,75 @@
+"""The log that a copy is made from: the same one in all that is read of it, in however many runs."""
+
+from collections.abc import Collection, Mapping
+
+from projector.apply.batch import TopicPartition
+from projector.errors import PrejoinError
+from projector.history.log import Chunks, History
+from projector.ingest.positions import TopicReplaced, name_of, other_ids
+
+REMEDY = "give the copy up with `prejoin rebuild --all --from-events --abort`, then give the command again"
+
+
+class CopiedLog:
+    """A `History` as one copy sees it. `starts` and `ids` are to be remembered with it; `notes` to be told."""
+
+    def __init__(self, history: History, allow_truncated: bool) -> None:
+        self._history, self._allow_truncated = history, allow_truncated
+        self._partitions = set[TopicPartition]()
+        self.starts: dict[TopicPartition, int] = {}
+        self.ids: dict[str, str] = {}
+        self.notes: list[str] = []
+
+    def begin(self, begun: Mapping[TopicPartition, str | None], applied: Mapping[str, str]) -> None:
+        """Look at it for the first time, in this run. `begun` are the partitions that the copy has read from already,
+        with their topics' ids; `applied` the ids of the topics that the group has applied.
+
+        Raises PrejoinError where the log is another one, or has lost its beginning and that is not allowed.
+        """
+        self.starts = self._history.starts()
+        self.ids = {tp.topic: topic_id for tp, topic_id in begun.items() if topic_id is not None}
+        self._partitions = set(begun)
+        self._check(self.starts)
+        late = [tp for tp, at in sorted(self.starts.items()) if at > 0 and tp not in begun]
+        lost = [f"{name_of(tp)} at offset {self.starts[tp]:,}" for tp in late]
+        if not begun:
+            lost += [f"{topic} was made again since it was applied" for topic in other_ids(applied, self.ids)]
+        if lost and not self._allow_truncated:
+            raise PrejoinError(
+                f"the log does not reach back to the first event: {', '.join(lost)}; give the files of "
+                "`prejoin archive` with --archive DIR, or --allow-truncated to build from what is left"
+            )
+        if lost:
+            self._note(f"built from what is left of the log: {', '.join(lost)}")
+
+    def ends(self) -> dict[TopicPartition, int]:
+        """Where each partition ends now. Raises TopicReplaced where that is of another topic than was begun with."""
+        ends = self._history.ends()
+        self._check(ends)
+        return ends
+
+    def read(self, positions: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> Chunks:
+        """See `History`."""
+        return self._history.read(positions, ends)
+
+    def _check(self, partitions: Collection[TopicPartition]) -> None:
+        """What was asked before is of the topics whose ids are asked for here, or of ones before."""
+        now = self._history.topic_ids()
+        if others := other_ids(self.ids, now):
+            raise TopicReplaced(
+                f"{', '.join(others)}: deleted and made again since this copy was begun (Kafka tells another topic "
+                f"id): {REMEDY}"
+            )
+        self.ids = {**now, **self.ids}
+        known = {tp.topic for tp in self._partitions}
+        for tp in sorted(set(partitions) - self._partitions):
+            if tp.topic in known:
+                self._note(
+                    f"{name_of(tp)} was added since this copy was begun: where events of one aggregate are in it and "
+                    "in another partition, nobody knows their order; see docs/how-to/keep-events.md"
+                )
+        self._partitions |= set(partitions)
+
+    def _note(self, line: str) -> None:
+        if line not in self.notes:
+            self.notes.append(line)
