@@ -19,6 +19,7 @@ from projector.store.connect import TCP, unreachable
 
 STDIN = "-"
 _BLOCK = 4 << 20
+LONGEST = 64 << 20  # bytes of one line, which is held whole
 _GZIP = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
 _MAKE = """
@@ -100,20 +101,23 @@ def _file(path: str) -> Iterator[bytes]:
             if first in (b"", b"["):
                 what = "is empty" if not first else "is one JSON array: write one object a line (`jq -c '.[]'`)"
                 raise PrejoinError(f"--against {named(path)}: {what}")
-            yield from _json_lines(opened) if first == b"{" else _csv_lines(opened, named(path))
+            yield from (_json_lines if first == b"{" else _csv_lines)(opened, named(path))
         except (EOFError, gzip.BadGzipFile):
             raise PrejoinError(f"--against {named(path)}: its gzip is broken or cut off") from None
 
 
-def _json_lines(file: IO[bytes]) -> Iterator[bytes]:
+def _json_lines(file: IO[bytes], name: str) -> Iterator[bytes]:
     """The lines as COPY takes them: in its text format a backslash stands for something, and a tab ends a column."""
-    first = True
-    while lines := file.readlines(_BLOCK):
-        if first:
-            lines[0], first = lines[0].removeprefix(_BOM), False
-        block = b"\n".join(line for each in lines if (line := each.strip()))
+    left = file.read(_BLOCK).removeprefix(_BOM)
+    while left:
+        more = file.read(_BLOCK)
+        whole, _, rest = left.rpartition(b"\n") if more else (left, b"", b"")
+        if len(rest) > LONGEST:
+            raise PrejoinError(f"--against {name}: a line is longer than {LONGEST >> 20} MiB: write one object a line")
+        block = b"\n".join(line for each in whole.split(b"\n") if (line := each.strip()))
         if block:
             yield block.replace(b"\\", b"\\\\").replace(b"\t", b"\\t") + b"\n"
+        left = rest + more
 
 
 def _csv_lines(file: IO[bytes], name: str) -> Iterator[bytes]:

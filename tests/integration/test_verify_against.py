@@ -186,6 +186,22 @@ def test_what_is_no_export_is_told_in_one_line_without_its_data(shop: World, tmp
     assert "secret" not in str(told.value)
 
 
+@pytest.mark.parametrize("block", [4, 7, 100, 1_000])
+def test_lines_are_whole_wherever_a_block_of_the_file_ends(
+    shop: World, tmp_path: Path, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("projector.operate.exports._BLOCK", block)
+    tell(shop, *(registered(n) for n in range(1, 4)))
+    path = tmp_path / "c"
+    path.write_bytes(b"\xef\xbb\xbf" + b"\r\n\n".join(json.dumps(customer(n)).encode() for n in (1, 2, 4)))
+    found = compared(shop, "customers", str(path))
+    assert (found.rows, told(found)) == (3, {"c3": ("extra", []), "c4": ("missing", [])})
+    monkeypatch.setattr("projector.operate.exports.LONGEST", 50)
+    path.write_bytes(b'{"customer_id": "' + b"secret" * 1_000)
+    with pytest.raises(PrejoinError, match=r"a line is longer than \d+ MiB: write one object a line$"):
+        compared(shop, "customers", str(path))
+
+
 def placed(order: str, **changes: Any) -> CloudEvent:
     lines = [
         {"line": 1, "product_id": "p1", "quantity": 2, "unit_price": "5.00"},
