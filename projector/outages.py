@@ -29,11 +29,15 @@ def passes(error: BaseException) -> bool:
     return isinstance(cause, Passing)
 
 
+def said_by(error: psycopg.Error) -> str:
+    """The first line of what Postgres, or its driver, says."""
+    return error.diag.message_primary or next(iter(str(error).splitlines()), "no answer")
+
+
 def gave_up(error: BaseException) -> str:
     """What to say of a connection to Postgres that was lost, in a line."""
     cause = _cause(error)
-    said = cause.diag.message_primary if isinstance(cause, psycopg.Error) else None
-    said = said or next(iter(str(cause).splitlines()), "no answer")
+    said = said_by(cause) if isinstance(cause, psycopg.Error) else "no answer"
     return f"Postgres (PREJOIN_DATABASE_URL) gave up: {said}; give the command again when it is back"
 
 

@@ -42,10 +42,10 @@ def _environment(error: Exception) -> str | None:
     psycopg = sys.modules.get("psycopg")  # not loaded: none of its errors
     if psycopg is None or not isinstance(cause, psycopg.Error):
         return None
-    from projector.outages import gave_up, passes
+    from projector.outages import gave_up, passes, said_by
 
-    said = cause.diag.message_primary
     if isinstance(cause, psycopg.errors.InsufficientPrivilege | psycopg.errors.ReadOnlySqlTransaction):
+        said = said_by(cause)
         return f"the role of PREJOIN_DATABASE_URL may not do this ({said}): name the one that `prejoin migrate` ran as"
     return gave_up(cause) if isinstance(cause, psycopg.OperationalError) or passes(cause) else None
 
