@@ -203,6 +203,21 @@ class Place:
                 popen.wait()
 
 
+def listening_on(url: str) -> psutil.Process:
+    """The process of ours that serves an address."""
+    port = int(url.rpartition(":")[2])
+    return next(
+        child
+        for child in psutil.Process().children()
+        if any(c.laddr.port == port and c.status == psutil.CONN_LISTEN for c in child.net_connections())
+    )
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    """CPU time that a process has taken, its own and the system's for it."""
+    return float(sum(process.cpu_times()[:2]))
+
+
 @contextmanager
 def place(*more: str) -> Iterator[Place]:
     """Servers with empty data, gone at the end: Postgres, Kafka, and more."""

@@ -47,6 +47,13 @@ CORS: dict[str, Any] = {
         "RateLimit", "RateLimit-Policy", "Retry-After",
     ],
 }  # fmt: skip
+PLAIN: dict[str, Any] = {
+    "docs_url": None,
+    "redoc_url": None,
+    "redirect_slashes": False,
+    # spans would hold paths and queries, and so values of rows, wherever a process has OpenTelemetry set up
+    "telemetry": {"tracing": False, "metrics": False, "logs": False},
+}
 Handler = Callable[[Request], Awaitable[Response | Download]]
 
 
@@ -93,7 +100,7 @@ def create_app(settings: Settings | None = None, ends: AskEnds | None = None) ->
             await streams.close()
             await waiters.close()
 
-    app = FastAPI(title="Prejoin", lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app = FastAPI(title="Prejoin", lifespan=lifespan, **PLAIN)
     app.exception_handler(Problem)(on_problem)
     app.exception_handler(HTTPException)(on_http_exception)
     app.add_middleware(Compression)
@@ -114,6 +121,8 @@ class _Route(Route):
     """A plain route: `document` describes it, from the views' columns, and it skips what FastAPI does per parameter."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        if self.path.partition("{")[0] not in scope["path"]:  # most routes are others: told without a pattern
+            return Match.NONE, {}
         match, found = super().matches(scope)
         return match, {**found, "route": self} if match is not Match.NONE else found
 

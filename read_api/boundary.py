@@ -5,7 +5,6 @@ import time
 import traceback
 from urllib.parse import unquote_to_bytes
 
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from read_api.access.log import tell
@@ -14,11 +13,11 @@ from read_api.problems import Problem
 
 MAX_URL = 32_768  # bytes of path and query: a cursor over several long columns fits
 # An answer is what it says it is, runs nothing, stands in no frame of another page, and no link tells where it was.
-SAFE = {
-    "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-}
+SAFE = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+)
 FRAMES = 8  # of a traceback, the innermost: those before are the framework's
 _log = logging.getLogger("prejoin.api")
 
@@ -60,9 +59,8 @@ class _Answer:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = MutableHeaders(raw=message["headers"])
-            for name, value in SAFE.items():
-                headers.setdefault(name, value)
+            given = {name for name, _ in message["headers"]}
+            message["headers"] += [each for each in SAFE if each[0] not in given]
         elif self._head:
             message = {**message, "body": b""}
         await self._send(message)

@@ -85,9 +85,13 @@ class Database:
                 yield connection
 
     async def _run(self, sql: str, values: Sequence[Any]) -> list[Row]:
-        async with self.pool.connection() as connection:
+        # not as a context, which would COMMIT, where each statement has done so
+        connection = await self.pool.getconn()
+        try:
             cursor = await connection.execute(sql, values, binary=True)
             return await cursor.fetchall()
+        finally:
+            await self.pool.putconn(connection)
 
 
 @contextmanager

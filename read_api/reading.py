@@ -58,7 +58,8 @@ class Reader:
 
         `known` are tags of what the client has; `*` among them is any.
         """
-        shape = replace(shape, conditional=bool(known))
+        if known:
+            shape = replace(shape, conditional=True)
         values = parameters(resource, conditions, after, known)
         if shape.count == "estimated":
             values["total"] = await self._estimated(resource, shape, values)

@@ -1,7 +1,7 @@
 """The routes of one view: its list, its lists under another view's rows, and one of its rows."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from urllib.parse import urlencode
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,6 +18,7 @@ from read_api.statements import Condition, Shape
 
 Handler = Callable[[Request], Awaitable[Response]]
 
+_OF_A_QUERY = "!$&'()*+,;=:@/?%"  # as it came; whatever else may come unquoted is quoted in a link
 LONGEST_LINK = 2_000  # letters: proxies refuse long headers, and the body has the cursor anyway
 
 
@@ -87,8 +88,9 @@ def _list(rows: Sequence[tuple[str, str, str]], following: str | None, total: in
 
 def _link(request: Request, cursor: str) -> dict[str, str]:
     """RFC 8288: where the next page is, relative to this one, whatever stands before the API."""
-    others = [(name, value) for name, value in read_pairs(request) if name != "cursor"]
-    link = f'<?{urlencode([*others, ("cursor", cursor)])}>; rel="next"'
+    parts = zip(request.scope["query_string"].split(b"&"), read_pairs(request), strict=False)
+    query = b"&".join([part for part, (name, _) in parts if name != "cursor"] + [b"cursor=" + cursor.encode()])
+    link = f'<?{quote(query, _OF_A_QUERY)}>; rel="next"'
     return {"Link": link} if len(link) <= LONGEST_LINK else {}
 
 

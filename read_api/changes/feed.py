@@ -38,16 +38,16 @@ class Follower:
 
     async def take(self) -> bytes | None:
         """All that waits; None where nothing came for a heartbeat's time."""
+        timer = asyncio.get_running_loop().call_later(HEARTBEAT, self._there.set)
         try:
-            async with asyncio.timeout(HEARTBEAT):
-                await self._there.wait()
-        except TimeoutError:
-            return None
+            await self._there.wait()
+        finally:
+            timer.cancel()
         block = b"".join(self._blocks)
         self._blocks.clear()
         self._there.clear()
         self.waiting = 0
-        return block
+        return block or None
 
 
 class Feed:
