@@ -110,7 +110,8 @@ def shell(tmp_path_factory: pytest.TempPathFactory, ports: dict[str, str]) -> It
         "PREJOIN_API_PORT": ports["8000"],
         "PREJOIN_METRICS_PORT": "0",
     }
-    others = {name: value for name, value in os.environ.items() if not name.startswith(("PREJOIN_", "GIT_", "PYTEST_"))}
+    outer = ("PREJOIN_", "GIT_", "PYTEST_", "MAKE", "MFLAGS", "ARGS")  # of who runs the test, under make perhaps
+    others = {name: value for name, value in os.environ.items() if not name.startswith(outer)}
     shell = Shell(folder, others | own)
     try:
         yield shell
