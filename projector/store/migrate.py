@@ -49,6 +49,10 @@ _INDEXES = text(
     "WHERE schemaname = :schema AND indexname LIKE 'ix\\_%' AND tablename = ANY(:served)"
 )
 
+_INDEXED = text(
+    "SELECT DISTINCT tablename FROM pg_indexes WHERE schemaname = :schema AND indexname = ANY(:names) ORDER BY 1"
+)
+
 
 class Steps(list[str]):
     """What was done, or would be, a line each; `rebuild` are the relations that wait for `prejoin rebuild`."""
@@ -218,8 +222,14 @@ class _Migration:
         for name in sorted(there - wanted.keys()) if drop else ():
             self._sql(f"DROP INDEX {quoted(schema)}.{quoted(name)}")
             self.done.append(f"drop index {name}")
-        for name in sorted(wanted.keys() - there):
+        lacking = sorted(wanted.keys() - there)
+        for name in lacking:
             self._sql(wanted[name])
+        # what an index is of may be an expression, of which nothing is known yet: searches would read all rows
+        for (table,) in self.connection.execute(_INDEXED, {"schema": schema, "names": lacking}).all():
+            full = f"{quoted(schema)}.{quoted(table)}"
+            if self.connection.exec_driver_sql(f"SELECT EXISTS (SELECT FROM {full})").scalar():
+                self._sql(f"ANALYZE {full}")
 
     def _drop_others(self, name: str, but: int | None) -> None:
         """Drop the generations of a relation, those kept and those being built, but for the one that is served.

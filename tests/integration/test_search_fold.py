@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from projector.store.migrate import migrate
 from projector.store.search_text import LEXEME
 from projector.text import fold, words
-from tests.world import World
+from tests.model.histories import random_stream
+from tests.world import World, world
 
 # Characters that one of the two tables of Unicode, Python's or Postgres', does not know yet, are left out. The parser
 # of Postgres knows small Cherokee letters only, folding goes to capital ones.
@@ -76,3 +77,13 @@ def test_the_index_of_words_is_made_where_it_is_wanted_and_answers(shop: World) 
     assert len(dropped) == 2
     assert all("_words_" in line for line in dropped)
     assert shop.fetch(query, views) == [(0,)]
+
+
+def test_of_an_index_made_over_rows_there_are_statistics_at_once(database_url: str) -> None:
+    """Or a word with a typo's thousand forms would be expected in most rows, and all of them read."""
+    with world(database_url) as shop:
+        shop.given(random_stream(3, customers=20, products=20, orders=200))
+        migrate(shop.url, None, shop.group, shop.projections, word_indexes=True)
+        query = "SELECT tablename FROM pg_stats WHERE schemaname = %s AND tablename ~ '_words_' ORDER BY 1"
+        views = [name for (name,) in shop.fetch(query, f"{shop.group}_views")]
+        assert [name.split("__")[0] for name in views] == ["ix_customer_summary", "ix_order_overview"]
