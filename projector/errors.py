@@ -6,7 +6,7 @@ class PrejoinError(Exception):
 
 
 class Passing(PrejoinError):
-    """What may have passed when the same is tried again: `prejoin worker --supervise` does."""
+    """What may have passed when the same is tried again, as `prejoin worker --supervise` and `projector.outages` do."""
 
 
 class Unreachable(Passing):

@@ -41,6 +41,11 @@ def gave_up(error: BaseException) -> str:
     return f"Postgres (PREJOIN_DATABASE_URL) gave up: {said}; give the command again when it is back"
 
 
+def in_a_line(error: BaseException) -> str:
+    """What to say of an error of a server, in a line."""
+    return str(error) if isinstance(error, PrejoinError) else gave_up(error)
+
+
 class Insisting:
     """Does work that goes on where it was, again and again while a server is away, for `patience` seconds at most.
 
@@ -79,7 +84,7 @@ class Insisting:
         now = time.monotonic()
         if self._begun is None:
             self._begun, self._wait = now, FIRST_WAIT
-            wrong, _, remedy = (str(error) if isinstance(error, Passing) else gave_up(error)).rpartition("; ")
+            wrong, _, remedy = in_a_line(error).rpartition("; ")
             limit = "" if math.isinf(self._patience) else f", for {self._patience:.0f} s at most"
             self._say(f"{wrong or remedy}; trying again{limit}")
         return now - self._begun < self._patience

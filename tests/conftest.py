@@ -3,6 +3,7 @@
 import signal
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,23 +18,24 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 JARS = Path(__file__).parents[1] / ".prejoin" / "lib"
 
 
+@contextmanager
+def servers_of_their_own(*names: str) -> Iterator[Stack]:
+    """Servers with their data in a folder that goes with them."""
+    # not pytest's own temporary folder: it takes the right to pass through from Postgres' system user
+    with tempfile.TemporaryDirectory(prefix="prejoin-tests-") as root, Stack(Path(root), names, cache=JARS) as made:
+        yield made
+
+
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Endpoints]:
-    # not pytest's own temporary folder: it takes the right to pass through from Postgres' system user
-    with (
-        tempfile.TemporaryDirectory(prefix="prejoin-tests-") as root,
-        Stack(Path(root), ("postgres", "kafka"), cache=JARS) as servers,
-    ):
+    with servers_of_their_own("postgres", "kafka") as servers:
         yield servers.endpoints
 
 
 @pytest.fixture(scope="session")
 def elasticsearch() -> Iterator[Stack]:
     """A node of its own, which tests may stop and start."""
-    with (
-        tempfile.TemporaryDirectory(prefix="prejoin-tests-") as root,
-        Stack(Path(root), ("elasticsearch",), cache=JARS) as server,
-    ):
+    with servers_of_their_own("elasticsearch") as server:
         yield server
 
 

@@ -9,7 +9,7 @@ from projector.testing.group import Group, Rows
 from tests import shop
 from tests.model import Record
 
-__all__ = ["Rows", "World", "clear", "world"]
+__all__ = ["Rows", "World", "world"]
 
 
 class World(Group):
@@ -25,6 +25,10 @@ class World(Group):
         relations = shop.served(self.projections) if of_the_shop else self.projections.served
         return {relation.name: self.view(relation.name) for relation in relations}
 
+    def generations(self) -> dict[str, int]:
+        """The generation that is served of each relation."""
+        return dict(self.fetch("SELECT relation, generation FROM served"))
+
     def dead_letters(self) -> list[tuple[str, int, int, str]]:
         query = 'SELECT topic, partition, "offset", reason FROM dead_letters'
         return self.fetch(f"{query} WHERE state = 'open' ORDER BY 1, 2, 3")
@@ -38,8 +42,3 @@ def world(url: str, name: str = "projections", read_url: str | None = None) -> I
         yield made
     finally:
         made.drop()
-
-
-def clear(made: World) -> None:
-    """Empty its tables, as migrate left them: quicker than another world."""
-    made.clear()

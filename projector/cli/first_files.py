@@ -41,7 +41,7 @@ class Service:
             f"{self.package.replace('.', '/')}/{self.name}.py": _ENTITY,
             f"tests/unit/test_{self.name}.py": _FOLDS,
         }
-        return {path: Template(text.lstrip("\n")).substitute(words) for path, text in files.items()}
+        return _filled(files, words)
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,11 @@ class NewView:
             f"{self.package.replace('.', '/')}/{self.name}.py": _VIEW,
             f"tests/integration/test_{self.name}.py": _ROWS,
         }
-        return {path: Template(text.lstrip("\n")).substitute(words) for path, text in files.items()}
+        return _filled(files, words)
+
+
+def _filled(files: Files, words: Mapping[str, str]) -> Files:
+    return {path: Template(text.lstrip("\n")).substitute(words) for path, text in files.items()}
 
 
 def _literal(value: Any) -> str:

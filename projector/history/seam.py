@@ -41,8 +41,10 @@ class ArchiveFirst:
 
     def read(self, positions: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> Chunks:
         """See `History`: first what is archived, with what an archiver adds meanwhile; then what is in Kafka alone."""
-        self.topic_ids()
         left = {tp: position for tp, position in positions.items() if position < ends[tp]}
+        if not left:
+            return
+        self.topic_ids()
         while covered := self._covered(left, ends):
             for chunk in self._archive.read({tp: left[tp] for tp in covered}, covered):
                 left[chunk.partition] = chunk.next

@@ -1,6 +1,6 @@
 """The log that a copy is made from: the same one in all that is read of it, in however many runs."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from projector.apply.batch import TopicPartition
 from projector.errors import PrejoinError
@@ -11,14 +11,13 @@ REMEDY = "give the copy up with `prejoin rebuild --all --from-events --abort`, t
 
 
 class CopiedLog:
-    """A `History` as one copy sees it. `starts` and `ids` are to be remembered with it; `notes` to be told."""
+    """A `History` as one copy sees it. `starts` and `ids` are to be remembered with it; `note` hears what to tell."""
 
-    def __init__(self, history: History, allow_truncated: bool) -> None:
-        self._history, self._allow_truncated = history, allow_truncated
+    def __init__(self, history: History, allow_truncated: bool, note: Callable[[str], None]) -> None:
+        self._history, self._allow_truncated, self._note = history, allow_truncated, note
         self._partitions = set[TopicPartition]()
         self.starts: dict[TopicPartition, int] = {}
         self.ids: dict[str, str] = {}
-        self.notes: list[str] = []
 
     def begin(self, begun: Mapping[TopicPartition, str | None], applied: Mapping[str, str]) -> None:
         """Look at it for the first time, in this run. `begun` are the partitions that the copy has read from already,
@@ -69,7 +68,3 @@ class CopiedLog:
                     "in another partition, nobody knows their order; see docs/how-to/keep-events.md"
                 )
         self._partitions |= set(partitions)
-
-    def _note(self, line: str) -> None:
-        if line not in self.notes:
-            self.notes.append(line)

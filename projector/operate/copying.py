@@ -5,7 +5,7 @@ there, too; its views are made of its entities. A copy to be switched to then ca
 under the lock of the group takes its place. A snapshot stays what it is.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from datetime import datetime
 from typing import NamedTuple
@@ -20,7 +20,7 @@ from projector.history.log import History
 from projector.operate.copied_log import CopiedLog
 from projector.operate.copied_views import build_views
 from projector.operate.loading import Share, load_log
-from projector.operate.rebuild import Search, alone, drop_kept, drop_replaced
+from projector.operate.rebuild import Search, alone, check_migrated, drop_kept, drop_replaced
 from projector.operate.room import free_bytes
 from projector.operate.settling import Settling
 from projector.operate.switching import Switching
@@ -86,7 +86,7 @@ class Copying:
         self._url, self._group, self._projections, self._history = url, group, projections, history
         self._unknown, self._until, self._name = unknown_events, until, name
         self._word_indexes, self._jobs = word_indexes, jobs
-        self._log = CopiedLog(history, allow_truncated)
+        self._log = CopiedLog(history, allow_truncated, self._note)
         self._names, self._declared = [r.name for r in projections.relations], declarations_digest(projections)
         self.notes: list[str] = []  # what could not be done as it was in what is served
         self._runs = 0
@@ -95,6 +95,7 @@ class Copying:
     def plan(self) -> CopyPlan:
         """What would be done."""
         with connect(self._url, self._group, autocommit=True, name="prejoin rebuild") as connection:
+            check_migrated(connection, self._group)
             served = [generation_name(*each) for each in generations.served(connection).items()]
             sizes = connection.execute(_SIZES, (*schemas(self._group)[1:], served)).fetchone() or (0,)
             goes_on, free = bool(copies.in_state(connection, "building")), free_bytes(connection)
@@ -114,7 +115,7 @@ class Copying:
                 return self._making
             self._check_release()
             copy = self._making = self._registered()
-            settling = Settling(connection, self._group, self._projections, copy)
+            settling = Settling(connection, self._group, self._projections, copy, self._note)
             if copy.phase == "replaying":
                 self._replay(copy, settling)
             self._build(copy)
@@ -124,7 +125,6 @@ class Copying:
                     self._switch_to(copy, settling, applier, search)
                 else:
                     self._keep(copy, settling, applier)
-            self._note(*self._log.notes, *settling.notes)
             progress(CopyStep("done", 1, 1))
             return copy
 
@@ -152,8 +152,7 @@ class Copying:
         connection = self._connection
         for left in copies.in_state(connection, "building"):
             if (left.name, left.until) == (self._name, self._until) and left.declared == self._declared:
-                begun = copies.begun(connection, self._group, left)
-                self._log.begin({TopicPartition(*place): topic_id for place, topic_id in begun.items()}, {})
+                self._begin(copies.begun(connection, self._group, left))
                 self._prepare(left)
                 return left
             if left.declared == self._declared:
@@ -167,11 +166,15 @@ class Copying:
             )
         if self._until is None:
             drop_kept(connection, self._group, self._names)
-        self._log.begin({}, dict(connection.execute(_APPLIED).fetchall()))
+        self._begin({})
         with locked(connection, self._group) as cursor:
             copy = copies.register(cursor, self._projections, self._name, self._until)
         self._prepare(copy)
         return copy
+
+    def _begin(self, begun: Mapping[tuple[str, int], str | None]) -> None:
+        applied = dict(self._connection.execute(_APPLIED).fetchall())
+        self._log.begin({TopicPartition(*place): topic_id for place, topic_id in begun.items()}, applied)
 
     def _prepare(self, copy: Copy) -> None:
         copies.prepare(self._url, self._group, self._projections, copy, self._log.starts, self._log.ids)
@@ -225,8 +228,9 @@ class Copying:
         with suppress(PrejoinError):  # somebody reads the entities of before: the next rebuild drops them
             drop_replaced(self._connection, self._group)
 
-    def _note(self, *lines: str) -> None:
-        self.notes += [line for line in lines if line not in self.notes]
+    def _note(self, line: str) -> None:
+        if line not in self.notes:
+            self.notes.append(line)
 
     def _tell(self, copy: Copy, step: CopyStep) -> None:
         copies.tell(self._connection, copy, step.phase, step.done, step.total)

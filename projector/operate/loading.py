@@ -20,7 +20,7 @@ from projector.apply.memory import tame_garbage_collection
 from projector.declare.projections import Projections, load
 from projector.errors import Passing, PrejoinError
 from projector.history.log import History
-from projector.outages import gave_up, passes
+from projector.outages import in_a_line, passes
 
 BATCH = 20_000  # records applied in one transaction
 BYTES = 32 << 20
@@ -141,11 +141,10 @@ def _end_with_parent() -> None:
 
 def _said(error: Exception) -> tuple[type[Exception], str]:
     """What who started it is to raise: of what passes, what is for the user to read, and a defect of ours."""
-    if isinstance(error, psycopg.OperationalError) or passes(error):
-        said = str(error) if isinstance(error, PrejoinError) else gave_up(error)
-        return Passing if passes(error) else PrejoinError, said
-    if isinstance(error, PrejoinError):
-        return PrejoinError, str(error)
+    if passes(error):
+        return Passing, in_a_line(error)
+    if isinstance(error, PrejoinError | psycopg.OperationalError):
+        return PrejoinError, in_a_line(error)
     return RuntimeError, "".join(traceback.format_exception(error))
 
 

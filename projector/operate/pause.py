@@ -10,7 +10,7 @@ import psycopg
 
 from projector.errors import NotMigrated
 from projector.store.connect import connect
-from projector.store.locks import LOCK
+from projector.store.locks import locked
 from projector.store.shown import utc_text
 
 _PAUSE = "UPDATE projection_group SET paused_at = clock_timestamp(), paused_by = %s WHERE paused_at IS NULL"
@@ -48,8 +48,7 @@ def resume(url: str, group: str) -> Held:
 
 
 def _set(url: str, group: str, statement: str, *values: Any) -> Held:
-    with connect(url, group, name="prejoin pause") as connection, connection.cursor() as cursor:
-        cursor.execute(LOCK, {"group": group})
+    with connect(url, group, autocommit=True, name="prejoin pause") as connection, locked(connection, group) as cursor:
         try:
             changed = cursor.execute(statement, values).rowcount > 0
         except psycopg.errors.UndefinedTable:

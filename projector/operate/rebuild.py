@@ -153,7 +153,8 @@ class Rebuild(Filling):
     def drop_old(self) -> list[str]:
         """Drop the generations that were served before. Returns the tables dropped."""
         with self._alone() as connection:
-            return drop_kept(connection, self._group, [*self._strange, *self._names])
+            # what has changed was brought in, too: behind the switch nothing tells so any more
+            return drop_kept(connection, self._group, [*self._strange, *(self._making or self._names)])
 
     def _choose(self, changes: dict[str, str]) -> None:
         """The relations to be built: a release is switched to as a whole, so what has changed is among them."""
@@ -290,10 +291,19 @@ def drop_replaced(connection: psycopg.Connection[Any], group: str) -> None:
         copies.drop_unread(connection, group, [], copy)
 
 
+def check_migrated(connection: psycopg.Connection[Any], group: str) -> None:
+    """Raises NotMigrated where the group has no tables, or those of a release before."""
+    try:
+        connection.execute(_IS_MIGRATED)
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
+        raise NotMigrated(group) from None
+
+
 @contextmanager
 def alone(url: str, group: str, names: Sequence[str], again: bool = False) -> Iterator[psycopg.Connection[Any]]:
     """A connection whose session has the relations for itself; see `have`."""
     with connect(url, group, autocommit=True, name="prejoin rebuild") as connection:
+        check_migrated(connection, group)
         have(connection, group, names, again)
         yield connection
 

@@ -1,5 +1,6 @@
 """What was decided in a group, let be so in a copy of it: dead letters replayed and purged, and who is erased."""
 
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -14,12 +15,19 @@ from projector.store.names import copy_group
 
 
 class Settling:
-    """What the group at one connection has decided, for one of its copies. `notes`: what could not be done as there."""
+    """What the group at one connection has decided, for one of its copies. `note` hears what could not be done so."""
 
-    def __init__(self, connection: psycopg.Connection[Any], group: str, projections: Projections, copy: Copy) -> None:
+    def __init__(
+        self,
+        connection: psycopg.Connection[Any],
+        group: str,
+        projections: Projections,
+        copy: Copy,
+        note: Callable[[str], None],
+    ) -> None:
         self._connection, self._group, self._personal = connection, group, projections.personal.values()
         self._own, self._create = copy_group(group, copy.id), copy.until is None
-        self.notes: list[str] = []
+        self._note = note
 
     def settle(self, applier: Applier) -> None:
         """Settle all of it, by an applier of the copy."""
@@ -32,14 +40,14 @@ class Settling:
         while waiting:  # one may wait for another: an orphan for what creates its aggregate
             failed = [answer for answer in map(replayer.attempt, waiting) if not answer.done]
             if len(failed) == len(waiting):
-                told = [f"what was replayed before is open again: {answer.said}" for answer in failed]
-                self.notes += [note for note in told if note not in self.notes]
+                for answer in failed:
+                    self._note(f"what was replayed before is open again: {answer.said}")
                 return
             waiting = [answer.id for answer in failed]
 
     def erasures(self, applier: Applier) -> None:
         """Erase who is erased. A snapshot gets nobody who was not there then: of those it is remembered alone."""
-        left = dict(takeover.erased(self._connection, self._group, self._own))
+        left = takeover.erased(self._connection, self._group, self._own)
         for entity in self._personal:
             if keys := left.get(entity.name):
                 erase(applier, entity, keys, create=self._create)

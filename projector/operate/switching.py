@@ -129,7 +129,7 @@ class Switching:
                 self._read_up_to(applier, behind)
                 _check_reached(behind, applier.positions())
                 self._settling.settle(applier)
-                erased = dict(takeover.erased(self._connection, self._own, self._group))
+                erased = takeover.erased(self._connection, self._own, self._group)
                 takeover.take_over(cursor, self._group, self._projections, self._copy)
                 self._blank(cursor, applier, erased)
                 return True

@@ -45,11 +45,6 @@ _MORE = [
 ]
 _REACHES = "INSERT INTO reaches (topic, partition, start) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
 
-_IS_MADE = """
-SELECT EXISTS (SELECT FROM copies WHERE id = %s AND state = 'snapshot')
-  OR (SELECT coalesce(jsonb_object_agg(relation, generation), '{}') FROM served) @> %s
-"""
-
 Cursor = psycopg.Cursor[Any]
 
 
@@ -87,8 +82,8 @@ def in_state(connection: psycopg.Connection[Any], state: str) -> list[Copy]:
 
 def is_made(connection: psycopg.Connection[Any], copy: Copy) -> bool:
     """Whether a copy is served, or kept as a snapshot: its last COMMIT may be one whose answer was lost."""
-    (made,) = connection.execute(_IS_MADE, (copy.id, Jsonb(copy.generations))).fetchone() or (False,)
-    return bool(made)
+    kept = any(each.id == copy.id for each in in_state(connection, "snapshot"))
+    return kept or copy.generations.items() <= generations.served(connection).items()
 
 
 def tell(connection: psycopg.Connection[Any], copy: Copy, phase: str, done: int = 0, total: int | None = None) -> None:

@@ -95,10 +95,10 @@ def settled(connection: psycopg.Connection[Any], copy: str) -> list[tuple[int, s
     return connection.execute(sql.SQL(_SETTLED).format(copy=sql.Identifier(copy))).fetchall()
 
 
-def erased(connection: psycopg.Connection[Any], here: str, there: str) -> list[tuple[str, list[str]]]:
-    """Who is erased in one group and not in another, as of a group and its copy. Entity, and keys."""
+def erased(connection: psycopg.Connection[Any], here: str, there: str) -> dict[str, list[str]]:
+    """Who is erased in one group and not in another, as of a group and its copy: entity → keys."""
     query = sql.SQL(_ERASED).format(here=sql.Identifier(here), there=sql.Identifier(there))
-    return connection.execute(query).fetchall()
+    return dict(connection.execute(query).fetchall())
 
 
 def move_outbox(cursor: Cursor, copy: str, relation: str) -> int:

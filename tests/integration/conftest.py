@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.api import ORDER, PERSONAL, api, fill, key_of, served_world
-from tests.world import World, clear
+from tests.world import World
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def shop(database_url: str, read_database_url: str) -> Iterator[World]:
 
 @pytest.fixture
 async def client(shop: World, read_database_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    clear(shop)
+    shop.clear()
     shop.execute("UPDATE projection_group SET as_of = NULL")
     async with api(shop, read_database_url) as made:
         yield made
@@ -26,7 +26,7 @@ async def client(shop: World, read_database_url: str) -> AsyncIterator[httpx.Asy
 @pytest.fixture
 def closed(shop: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """A group in which somebody has a key, and what is known of keys is never old."""
-    clear(shop)
+    shop.clear()
     monkeypatch.setattr("read_api.access.keys.SECONDS_KNOWN", 0)
     key_of(shop, "somebody")
     fill(shop, "order_overview", [ORDER | PERSONAL])

@@ -14,7 +14,7 @@ from projector.search.document import STATE, STATE_ID, Document
 from read_api.app import create_app
 from read_api.search import elastic
 from tests.api import fill, running, settings_of
-from tests.world import World, clear
+from tests.world import World
 
 PLACED = "2026-01-01T00:00:00Z"
 
@@ -133,7 +133,7 @@ async def searched(
 async def orders(
     request: pytest.FixtureRequest, shop: World, read_database_url: str, elasticsearch_url: str
 ) -> AsyncIterator[Searched]:
-    clear(shop)
+    shop.clear()
     async with searched(shop, read_database_url, elasticsearch_url, request.param) as made:
         yield made
 

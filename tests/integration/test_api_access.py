@@ -8,7 +8,7 @@ import pytest
 
 from projector.store.keys import revoke
 from tests.api import api, key_of
-from tests.world import World, clear
+from tests.world import World
 
 PATHS = [
     "/v1/orders", "/v1/orders/o1", "/v1/customers/c1/orders", "/v1/orders/search?q=x", "/v1/orders/export?format=csv",
@@ -19,7 +19,7 @@ PATHS = [
 async def test_it_is_open_until_the_first_key_and_then_closed_for_good(
     shop: World, read_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clear(shop)
+    shop.clear()
     monkeypatch.setattr("read_api.access.keys.SECONDS_KNOWN", 0)
     async with api(shop, read_database_url) as client:
         assert (await client.get("/v1/orders")).status_code == 200
@@ -33,7 +33,7 @@ async def test_it_is_open_until_the_first_key_and_then_closed_for_good(
 
 
 async def test_open_to_this_machine_it_answers_to_none_but_its_names(shop: World, read_database_url: str) -> None:
-    clear(shop)
+    shop.clear()
     names = {
         "localhost": 200, "LOCALHOST:8000": 200, "127.0.0.1:8000": 200, "[::1]:8000": 200, "shop.localhost": 200,
         "evil.example": 403, "evil.example:8000": 403, "localhost.evil.example": 403, "10.0.0.1": 403, "[": 403,
@@ -52,7 +52,7 @@ async def test_open_to_this_machine_it_answers_to_none_but_its_names(shop: World
 
 
 async def test_beyond_loopback_it_is_never_open_by_itself(shop: World, read_database_url: str) -> None:
-    clear(shop)
+    shop.clear()
     async with api(shop, read_database_url, api_host="0.0.0.0") as client:
         assert (await client.get("/v1/orders")).status_code == 401
     async with api(shop, read_database_url, api_host="0.0.0.0", api_open=True) as client:

@@ -14,7 +14,7 @@ import pytest
 from tests.api import applied, key_of, served_world
 from tests.integration.serving import environment_of, serving
 from tests.model.histories import random_stream
-from tests.world import World, clear
+from tests.world import World
 
 SCHEMATHESIS = str(Path(sys.executable).with_name("schemathesis"))
 # 503 is what the contract has for a position that is not reached
@@ -29,7 +29,7 @@ OPEN = "ignored_auth.enabled = false\n"  # to all who come
 @pytest.fixture(scope="module")
 def address(shop: World, read_database_url: str) -> Iterator[str]:
     """An API over a small shop."""
-    clear(shop)
+    shop.clear()
     shop.given(random_stream(21, customers=10, products=10, orders=60))
     applied(shop, "orders", 0, 1241)  # beyond the position that the document has for an example
     with serving(environment_of(shop, read_database_url)) as (_, its):

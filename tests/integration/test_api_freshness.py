@@ -10,7 +10,7 @@ import pytest
 from read_api.database import Database
 from read_api.freshness import Waiters
 from tests.api import applied, fill, until_somebody_looks
-from tests.world import World, clear
+from tests.world import World
 
 
 async def test_before_anything_is_applied_nothing_is_claimed(client: httpx.AsyncClient) -> None:
@@ -96,7 +96,7 @@ async def test_many_who_wait_look_once_together(shop: World, read_database_url: 
             self.looks += 1
             return await super().all(sql, values)
 
-    clear(shop)
+    shop.clear()
     database = Counted(read_database_url, shop.group)
     async with database.running():
         waiters = Waiters(database)

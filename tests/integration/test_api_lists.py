@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.api import api, fill, pages
 from tests.model.histories import random_stream
-from tests.world import World, clear
+from tests.world import World
 
 Row = dict[str, Any]
 Asked = tuple[str, list[Row], list[tuple[str, str, Any]], list[str]]
@@ -197,7 +197,7 @@ def parameters_of(filters: list[tuple[str, str, Any]], sort: list[str]) -> dict[
 
 
 async def test_every_view_is_listed_as_it_is(shop: World, client: httpx.AsyncClient) -> None:
-    clear(shop)
+    shop.clear()
     shop.given(random_stream(3, customers=8, products=8, orders=60))
     for name, rows in shop.views().items():
         relation = shop.projections.relation(name)

@@ -20,14 +20,14 @@ from projector.errors import OutOfDate, TooManyDeadLetters
 from tests.model import Model, Record
 from tests.model.histories import CloudEvent, cloud_event
 from tests.shelf import BookAdded, book, make_books, projections, shelf
-from tests.world import World, clear
+from tests.world import World
 
 ORDERS, CUSTOMERS = TopicPartition("orders", 0), TopicPartition("customers", 0)
 
 
 @pytest.fixture
 def shop(of_the_shop: World) -> World:
-    clear(of_the_shop)
+    of_the_shop.clear()
     return of_the_shop
 
 

@@ -17,7 +17,7 @@ from tests.api import fill, settings_of
 from tests.following import follow, listening
 from tests.model import Model, Record
 from tests.model.histories import cloud_event, partitioned, random_stream
-from tests.world import World, clear, world
+from tests.world import World, world
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def shop(database_url: str, read_database_url: str) -> Iterator[World]:
 
 @pytest.fixture
 def app(shop: World, read_database_url: str) -> FastAPI:
-    clear(shop)
+    shop.clear()
     return create_app(settings_of(shop, read_database_url))
 
 

@@ -17,7 +17,7 @@ from projector.store.connect import connect
 from tests.model import Model, Record
 from tests.model.histories import CloudEvent, cloud_event, partitioned, random_stream
 from tests.traces import tables_with
-from tests.world import World, clear, world
+from tests.world import World, world
 
 NAME, EMAIL, SEGMENT = "Zora Quimby", "zora@quimby.example", "quimbyesque"
 IN_A_HEADER = "trace of quimby"
@@ -40,7 +40,7 @@ def shop(database_url: str) -> Iterator[World]:
 
 @pytest.fixture(autouse=True)
 def empty(shop: World) -> Iterator[None]:
-    clear(shop)
+    shop.clear()
     yield
     run = Rebuild(shop.url, shop.group, shop.projections, shop.projections.relations)
     run.abort()
@@ -213,7 +213,7 @@ def test_an_erasure_by_command_ends_as_the_event_does(shop: World, seed: int) ->
     event = ERASED | {"time": "1970-01-01T00:00:00Z", "subject": of_it, "data": {"customer_id": of_it}}
     ends = []
     for by in ("command", "event"):
-        clear(shop)
+        shop.clear()
         shop.given(records[:half], batch=50)
         if by == "command":
             erase(shop.applier, shop.projections.personal["customer"], [of_it])
@@ -273,7 +273,7 @@ def test_what_is_erased_in_one_group_is_erased_in_another_before_its_replay_and_
         with world(database_url) as shadow:
             with closing(Applier(shadow.url, shadow.group, shadow.projections)) as applier:
                 with connect(shop.url, shop.group) as connection:
-                    ((name, erased),) = takeover.erased(connection, shop.group, shadow.group)
+                    ((name, erased),) = takeover.erased(connection, shop.group, shadow.group).items()
                 assert (name, sorted(erased)) == ("customers", ["c1", "c2", "c9"])
                 if create:
                     erase(applier, customer, erased)

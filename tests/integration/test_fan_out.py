@@ -8,14 +8,14 @@ import pytest
 from tests.model import Model, Record
 from tests.model.histories import CloudEvent, cloud_event, partitioned, random_stream
 from tests.torture.races import racing
-from tests.world import World, clear
+from tests.world import World
 
 ORDERS = 50
 
 
 @pytest.fixture
 def shop(of_the_shop: World, monkeypatch: pytest.MonkeyPatch) -> World:
-    clear(of_the_shop)
+    of_the_shop.clear()
     monkeypatch.setattr("projector.apply.plan.FAN_OUT", 10)
     return of_the_shop
 

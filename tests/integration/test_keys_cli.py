@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
-from tests.world import World, clear
+from tests.world import World
 
 
 @pytest.fixture
 def environment(shop: World, database_url: str) -> dict[str, str]:
-    clear(shop)
+    shop.clear()
     others = {name: value for name, value in os.environ.items() if not name.startswith("PREJOIN_")}
     return others | {"PREJOIN_DATABASE_URL": database_url, "PREJOIN_GROUP": shop.group}
 

@@ -58,13 +58,13 @@ def test_its_sessions_ended_at_each_step_it_goes_on_and_what_is_served_stays(
     records = random_stream(5, customers=8, products=8, orders=40)
     shop.given(records, 100)
     shop.applier.close()
-    before = served(shop)
+    before = shop.generations()
     said, seen = list[str](), set[Any]()
 
     def step(step: Any) -> None:
         if step.phase != "done" and step not in seen:
             seen.add(step)
-            assert served(shop) == before
+            assert shop.generations() == before
             assert shop.fetch(_END)[0][0] > 0
 
     run = making(shop, records)
@@ -79,7 +79,7 @@ def test_its_sessions_ended_at_each_step_it_goes_on_and_what_is_served_stays(
             "the connection is closed",
         )
     }
-    assert (served(shop) == before) is (making is snapshot)
+    assert (shop.generations() == before) is (making is snapshot)
     assert shop.views() == Model().apply_all(records).views()
     assert shop.drift() == []
     assert shop.fetch("SELECT state FROM copies") == ([("snapshot",)] if making is snapshot else [])
@@ -110,9 +110,5 @@ def test_where_the_answer_to_the_last_commit_is_lost_it_is_not_made_again(
     assert set(told.values()) == {2}
     assert shop.fetch("SELECT max(generation) FROM generations") == [(2,)]
     if making is not snapshot:
-        assert served(shop) == told
+        assert shop.generations() == told
     assert shop.views() == Model().apply_all(records).views()
-
-
-def served(shop: World) -> dict[str, int]:
-    return dict(shop.fetch("SELECT relation, generation FROM served"))

@@ -13,7 +13,7 @@ from projector.store.migrate import migrate
 from projector.store.names import schemas
 from tests.integration.test_search_indexer import History, placed, registered
 from tests.model.histories import cloud_event
-from tests.world import World, clear, world
+from tests.world import World, world
 
 REGISTER = "INSERT INTO search_generations (relation, generation, search, digest, state) VALUES (%s, 1, 1, 'd', 'live')"
 SEARCHED = ["order_overview", "customer_summary"]
@@ -21,7 +21,7 @@ SEARCHED = ["order_overview", "customer_summary"]
 
 @pytest.fixture
 def shop(of_the_shop: World) -> Iterator[World]:
-    clear(of_the_shop)
+    of_the_shop.clear()
     yield of_the_shop
     of_the_shop.execute("UPDATE served SET search = NULL")
 

@@ -94,7 +94,7 @@ SHAPES = [
 
 def assert_as_built(shop: World) -> None:
     """Each view is what its plain query says: verify asks with the keys pushed into it, as the refresh does."""
-    served = dict(shop.fetch("SELECT relation, generation FROM served"))
+    served = shop.generations()
     for view in shop.projections.views:
         names = ", ".join(column.name for column in view.table.c)
         built = shop.fetch(f"SELECT {names} FROM ({plain(served_query(shop.projections, view, served))}) AS built")

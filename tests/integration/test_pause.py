@@ -14,7 +14,7 @@ from projector.operate.pause import pause, resume
 from projector.operate.status import current_status
 from tests.integration.running import PROJECTIONS, Place, places, terminate, until
 from tests.model.histories import cloud_event, partitioned
-from tests.world import World, clear
+from tests.world import World
 
 SUSPECT = 10.0  # seconds behind which a worker without a reason is told as stuck
 
@@ -73,7 +73,7 @@ async def test_a_paused_group_applies_nothing_over_restarts_and_goes_on_within_a
 
 
 def test_what_operators_do_goes_on_in_a_paused_group(of_the_shop: World) -> None:
-    clear(of_the_shop)
+    of_the_shop.clear()
     event = cloud_event("customers.CustomerRegistered", customer_id="c1", name="Ann", email="a@b", country="DE")
     pause(of_the_shop.url, of_the_shop.group)
     try:

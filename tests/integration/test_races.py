@@ -15,7 +15,7 @@ from projector.apply.applier import Applier
 from projector.apply.batch import Chunk, TopicPartition
 from tests.model import Model, Record
 from tests.model.histories import CloudEvent, cloud_event
-from tests.world import World, clear
+from tests.world import World
 
 ROUNDS, WITHOUT = 300, 60
 MANY = 20_000
@@ -24,7 +24,7 @@ NO_LOCK = "SELECT %(group)s::text"
 
 @pytest.fixture
 def shop(of_the_shop: World) -> World:
-    clear(of_the_shop)
+    of_the_shop.clear()
     return of_the_shop
 
 

@@ -22,17 +22,9 @@ def shop(database_url: str, read_database_url: str, monkeypatch: pytest.MonkeyPa
         yield made
 
 
-class Interrupted(Exception):
-    """Stands for whatever ends a run: no step cleans up after it."""
-
-
 def rebuild(shop: World, *names: str) -> Rebuild:
     relations = [shop.projections.relation(name) for name in names] or shop.projections.relations
     return Rebuild(shop.url, shop.group, shop.projections, relations)
-
-
-def generations(shop: World) -> dict[str, int]:
-    return dict(shop.fetch("SELECT relation, generation FROM served"))
 
 
 def agree(shop: World, records: list[Record]) -> None:
@@ -54,7 +46,7 @@ def test_while_a_batch_comes_at_each_step_the_new_generation_equals_the_model(sh
     coming = [records[at : at + 9] for at in range(len(records) // 2, len(records), 9)]
     applied = records[: len(records) // 2]
     shop.given(applied, 100)
-    before = generations(shop)
+    before = shop.generations()
 
     def step(_: Step) -> None:
         if coming:
@@ -64,7 +56,7 @@ def test_while_a_batch_comes_at_each_step_the_new_generation_equals_the_model(sh
     run = rebuild(shop)
     run.run(step)
     agree(shop, applied)
-    assert generations(shop) == {name: generation + 1 for name, generation in before.items()}
+    assert shop.generations() == {name: generation + 1 for name, generation in before.items()}
     for batch in coming:
         applied.extend(batch)
         shop.given(batch)
@@ -77,22 +69,22 @@ def test_interrupted_wherever_it_was_it_goes_on_and_readers_have_seen_nothing(sh
     rng, applied = random.Random(seed), records[: len(records) // 2]
     rest = iter([records[at : at + 20] for at in range(len(applied), len(records), 20)])
     shop.given(applied, 100)
-    before, steps, interruptions = generations(shop), 0, 0
+    before, steps, interruptions = shop.generations(), 0, 0
 
     def step(_: Step) -> None:
         nonlocal steps
         steps += 1
         if rng.random() < 0.3:
-            raise Interrupted
+            raise InterruptedError
 
     for _ in range(100):
         run = rebuild(shop)
         try:
             run.run(step)
             break
-        except Interrupted:
+        except InterruptedError:
             interruptions += 1
-        assert generations(shop) == before
+        assert shop.generations() == before
         if batch := next(rest, None):
             applied = applied + batch
             shop.given(batch)
@@ -159,7 +151,7 @@ def test_only_what_is_connected_with_a_view_is_built(shop: World) -> None:
     shop.given(random_stream(5, customers=5, products=5, orders=20))
     run = rebuild(shop, "product_sales")
     assert run.run().keys() == {"order_products", "product_orders", "product_sales"}
-    assert generations(shop)["order_overview"] == 1
+    assert shop.generations()["order_overview"] == 1
 
 
 def test_a_second_one_is_refused_with_who_runs_it_and_aborting_leaves_nothing(shop: World) -> None:
@@ -170,10 +162,10 @@ def test_a_second_one_is_refused_with_who_runs_it_and_aborting_leaves_nothing(sh
         second = rebuild(shop, "fulfilment")
         with pytest.raises(PrejoinError, match=r"already, by .* since 2"):
             second.run()
-        raise Interrupted
+        raise InterruptedError
 
     first = rebuild(shop)
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptedError):
         first.run(step)
     assert dict(state(shop))["order_overview"] == "building"
     assert "order_overview__g2" in first.abort()

@@ -9,7 +9,7 @@ from projector.apply.applier import Applier
 from projector.operate.replay import NotReplayed, Replayer
 from tests.model import Model, Record
 from tests.model.histories import cloud_event, partitioned, random_stream
-from tests.world import World, clear, world
+from tests.world import World, world
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def shop(database_url: str) -> Iterator[World]:
 
 @pytest.fixture(autouse=True)
 def empty(shop: World) -> None:
-    clear(shop)
+    shop.clear()
 
 
 def replay_all(shop: World) -> dict[tuple[str, int, int], str]:

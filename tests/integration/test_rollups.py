@@ -9,12 +9,12 @@ import pytest
 from tests.model import Model
 from tests.model.histories import CloudEvent, cloud_event, partitioned
 from tests.shelf import book, shelf
-from tests.world import World, clear
+from tests.world import World
 
 
 @pytest.fixture
 def shop(of_the_shop: World) -> World:
-    clear(of_the_shop)
+    of_the_shop.clear()
     return of_the_shop
 
 
@@ -67,7 +67,7 @@ def test_null_is_a_group_of_its_own_until_the_country_is_known(shop: World) -> N
     events = [placed("o1"), placed("o2", customer="c2"), placed("o3", customer="c2")]
     shop.given(partitioned(events, partitions=1))
     assert {key: row["orders"] for key, row in shop.view("sales_by_day").items()} == {("2026-01-01", None, "EUR"): 3}
-    clear(shop)
+    shop.clear()
     views = tell(shop, events, [registered("c2", "DE")], [registered("c1", "DE")])
     assert {key: row["orders"] for key, row in views["sales_by_day"].items()} == {("2026-01-01", "DE", "EUR"): 3}
 
@@ -151,7 +151,7 @@ def test_only_groups_that_changed_are_told_in_the_change_feed(shop: World) -> No
 
 def test_random_moves_between_groups_with_null_keys_and_null_extremes(books: World) -> None:
     """`bought_at` may be null: such a book is counted and is no extreme."""
-    clear(books)
+    books.clear()
     rng = random.Random(3)
     for _ in range(25):
         batch = []

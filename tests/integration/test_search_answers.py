@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.integration.searching import Searched, order, orders, patient, searched
-from tests.world import World, clear
+from tests.world import World
 
 __all__ = ["orders", "patient"]  # the fixtures
 
@@ -16,7 +16,7 @@ __all__ = ["orders", "patient"]  # the fixtures
 async def customers(
     request: pytest.FixtureRequest, shop: World, read_database_url: str, elasticsearch_url: str
 ) -> AsyncIterator[Searched]:
-    clear(shop)
+    shop.clear()
     async with searched(shop, read_database_url, elasticsearch_url, request.param, "customer_summary") as made:
         yield made
 

@@ -20,14 +20,14 @@ from read_api.search.parameters import read_search
 from tests.api import running, settings_of
 from tests.integration.in_front import in_front
 from tests.integration.searching import PLACED, Searched, order, orders, patient, searched
-from tests.world import World, clear
+from tests.world import World
 
 __all__ = ["orders", "patient"]  # the fixtures
 
 
 @pytest.fixture
 async def indexed(shop: World, read_database_url: str, elasticsearch_url: str) -> AsyncIterator[Searched]:
-    clear(shop)
+    shop.clear()
     async with searched(shop, read_database_url, elasticsearch_url, "elasticsearch") as made:
         await made.given(*(order(f"o{n}", "red shoe") for n in range(6)))
         yield made
@@ -266,7 +266,7 @@ async def test_a_search_waits_until_what_it_asks_holds_a_position(orders: Search
 async def test_a_search_that_takes_too_long_is_ended(
     shop: World, read_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clear(shop)
+    shop.clear()
     monkeypatch.setattr(database, "SESSION", "-c statement_timeout=200")
     async with asking(shop, read_database_url, "") as client:
         with shop.connect() as other, other.transaction():

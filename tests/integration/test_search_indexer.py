@@ -17,7 +17,7 @@ from tests.integration.running import until
 from tests.model.histories import CloudEvent, cloud_event, partitioned, random_stream
 from tests.search import Searched, searched
 from tests.shelf import book, shelf
-from tests.world import World, clear
+from tests.world import World
 
 
 def placed(number: int, customer: str = "c1") -> CloudEvent:
@@ -46,7 +46,7 @@ class History:
 
 @pytest.fixture
 def shop(of_the_shop: World) -> World:
-    clear(of_the_shop)
+    of_the_shop.clear()
     of_the_shop.execute("UPDATE served SET search = NULL")
     return of_the_shop
 

@@ -19,7 +19,7 @@ from tests.integration.searching import patient
 from tests.integration.test_search_indexer import History, placed, registered
 from tests.model.histories import cloud_event, random_stream
 from tests.search import Searched, searched
-from tests.world import World, clear
+from tests.world import World
 
 __all__ = ["patient"]  # the fixture
 
@@ -28,7 +28,7 @@ PATH = "/v1/orders/search"
 
 @pytest.fixture
 async def index(shop: World, elasticsearch_url: str) -> AsyncIterator[Searched]:
-    clear(shop)
+    shop.clear()
     shop.execute("UPDATE served SET search = NULL")
     async with searched(shop, elasticsearch_url) as made:
         yield made
@@ -169,7 +169,7 @@ async def test_a_copy_from_events_has_its_index_before_both_are_switched_to(
     half = len(records) // 2
     past, world = Past(records[:half]), index.world
     world.given(past.records)
-    before = dict(world.fetch("SELECT relation, generation FROM served"))
+    before = world.generations()
 
     async def follow_meanwhile(view: View, generation: int) -> bool:
         async with keeping(world.url, [index.url], world.group, world.projections, view) as kept:
@@ -180,7 +180,7 @@ async def test_a_copy_from_events_has_its_index_before_both_are_switched_to(
         past.records += step
         world.given(step)
         assert asyncio.run(follow_meanwhile(view, generation))
-        assert dict(world.fetch("SELECT relation, generation FROM served")) == before
+        assert world.generations() == before
 
     async with index.indexing():
         await index.settle()

@@ -15,7 +15,7 @@ from projector.operate.verify import Difference, Verifier
 from tests.model import Model
 from tests.model.histories import cloud_event, partitioned, random_stream
 from tests.shelf import book, shelf
-from tests.world import World, clear
+from tests.world import World
 
 STORED = [
     "order_overview",
@@ -31,7 +31,7 @@ RECORDS = random_stream(2, customers=4, products=4, orders=25, poison=False)
 
 @pytest.fixture
 def shop(of_the_shop: World) -> World:
-    clear(of_the_shop)
+    of_the_shop.clear()
     of_the_shop.given(RECORDS)
     return of_the_shop
 
@@ -115,7 +115,7 @@ def test_drift_of_every_kind_is_found_and_exactly_that_is_mended(shop: World, na
 
 
 def test_rows_with_null_in_their_key_drift_and_are_mended_too(shop: World) -> None:
-    clear(shop)
+    shop.clear()
     shop.given([record for record in RECORDS if record.topic != "customers"])
     drift = Drift(shop, "sales_by_day")
     unknown = [key for key in drift.keys if key[1] is None]
@@ -128,7 +128,7 @@ def test_rows_with_null_in_their_key_drift_and_are_mended_too(shop: World) -> No
 
 def test_a_null_in_the_first_key_column_is_compared_and_mended(books: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("projector.operate.verify.RANGE", 1)
-    clear(books)
+    books.clear()
     books.given([book(f"b{n}", shelf=[None, "s1", "s2", "s3"][n % 4]) for n in range(8)])
     drift = Drift(books, "by_shelf")
     assert sorted(drift.keys, key=str) == [["s1"], ["s2"], ["s3"], [None]]
@@ -214,7 +214,7 @@ def test_a_group_that_was_not_migrated_says_so(shop: World) -> None:
 
 def test_rows_that_change_meanwhile_are_no_drift(shop: World) -> None:
     """An applier goes on renaming, moving and cancelling while every view is compared, and some drift is mended."""
-    clear(shop)
+    shop.clear()
     stop, failures = threading.Event(), list[BaseException]()
     first = [
         cloud_event("customers.CustomerRegistered", customer_id=f"c{n}", name="Ann", email="a@b", country="DE")

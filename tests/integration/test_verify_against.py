@@ -20,14 +20,14 @@ from projector.publish import EventLines
 from projector.store.connect import connect
 from tests.model import Record
 from tests.model.histories import CloudEvent, cloud_event, partitioned
-from tests.world import World, clear
+from tests.world import World
 
 Row = dict[str, Any]
 
 
 @pytest.fixture
 def shop(of_the_shop: World) -> World:
-    clear(of_the_shop)
+    of_the_shop.clear()
     return of_the_shop
 
 

@@ -12,7 +12,7 @@ from projector.operate.rebuild import Rebuild
 from projector.operate.status import current_status
 from projector.operate.verify import Difference, Sample, Verified, Verifier
 from tests.shelf import book, make_books, make_list, make_rollup, projections
-from tests.world import World, clear
+from tests.world import World
 
 MANY = 3_000
 
@@ -127,7 +127,7 @@ def test_what_was_found_is_told_by_status_until_a_whole_verify_finds_nothing(boo
 def test_a_virtual_view_that_is_not_as_declared_is_told_and_not_mended(of_the_shop: World) -> None:
     from tests.integration.test_verify import RECORDS
 
-    clear(of_the_shop)
+    of_the_shop.clear()
     of_the_shop.given(RECORDS)
     ((ddl,),) = of_the_shop.fetch("SELECT pg_get_viewdef('fulfilment__g1'::regclass)")
     columns = ", ".join(

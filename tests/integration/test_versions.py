@@ -98,10 +98,6 @@ def test_migrate_says_what_waits_for_a_rebuild_and_leaves_the_release_before_at_
         rebuilding(served, new, "book_list").run()
 
 
-class Interrupted(Exception):
-    """Stands for whatever ends a run: no step cleans up after it."""
-
-
 @pytest.mark.parametrize("seed", range(3))
 async def test_another_release_comes_in_while_the_one_before_applies_and_serves(
     served: World, read_database_url: str, monkeypatch: pytest.MonkeyPatch, seed: int
@@ -115,7 +111,7 @@ async def test_another_release_comes_in_while_the_one_before_applies_and_serves(
     def step(_: Step) -> None:
         served.given(library.events(rng.randint(1, 12)))
         if rng.random() < 0.15:
-            raise Interrupted
+            raise InterruptedError
 
     def bring_in() -> None:
         nonlocal switched, interruptions
@@ -124,7 +120,7 @@ async def test_another_release_comes_in_while_the_one_before_applies_and_serves(
                 built = rebuilding(served, new, "book_list").run(step)
                 assert built.keys() == set(CHANGED)
                 switched = True
-            except Interrupted:
+            except InterruptedError:
                 interruptions += 1
                 served.given(library.events(9))
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.model import Model, Record
 from tests.model.histories import random_stream, record_streams
-from tests.world import World, clear, world
+from tests.world import World, world
 
 
 @pytest.fixture(scope="module")
@@ -30,14 +30,14 @@ def agree(shop: World, records: list[Record]) -> None:
 )
 @given(records=record_streams(), batch=st.sampled_from([1, 3, 5_000]))
 def test_any_small_history_in_any_order(shop: World, records: list[Record], batch: int) -> None:
-    clear(shop)
+    shop.clear()
     shop.given(records, batch)
     agree(shop, records)
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_long_histories_with_repeats_gaps_and_poison(shop: World, seed: int) -> None:
-    clear(shop)
+    shop.clear()
     records = random_stream(seed, customers=8, products=8, orders=60)
     shop.given(records, batch=[5_000, 100, 7][seed % 3])
     agree(shop, records)

@@ -48,12 +48,21 @@ def new(folder: Path, *arguments: str) -> list[str]:
     return [line.removeprefix("wrote ") for line in done.stdout.splitlines()]
 
 
+def contents(folder: Path) -> dict[Path, bytes | None]:
+    """All that is in it, but for what Python compiles."""
+    return {
+        path: path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+        if "__pycache__" not in path.parts
+    }
+
+
 def refused(folder: Path, *arguments: str, path: Path | None = None) -> str:
     """The one line that it says; nothing was written."""
-    before = sorted(folder.rglob("*"))
+    before = contents(folder)
     done = run(folder, "projector.cli", "new", *arguments, path=path)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
-    assert sorted(folder.rglob("*")) == before
+    assert contents(folder) == before
     return done.stderr.removeprefix("prejoin: ").rstrip()
 
 
@@ -125,7 +134,7 @@ for words in json.load(sys.stdin):
 
 
 def test_a_wrong_word_is_told_and_nothing_is_written(checkout: Path) -> None:
-    before = sorted(checkout.rglob("*.*"))
+    before = contents(checkout)
     asked = [sys.executable, "-P", "-c", ASK]
     done = subprocess.run(
         asked, cwd=checkout, env=environment(checkout), input=json.dumps([words for words, _ in WRONG]),
@@ -134,7 +143,7 @@ def test_a_wrong_word_is_told_and_nothing_is_written(checkout: Path) -> None:
     said = [json.loads(line) for line in done.stdout.splitlines()]
     assert [(words, told[: len(wanted)]) for (words, wanted), told in zip(WRONG, said, strict=True)] == WRONG
     assert not any("\n" in told for told in said)
-    assert sorted(checkout.rglob("*.*")) == before
+    assert contents(checkout) == before
 
 
 def test_nothing_is_overwritten(checkout: Path) -> None:

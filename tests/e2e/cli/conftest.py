@@ -8,7 +8,7 @@ import pytest
 
 from projector.cli import main
 from tests.e2e.cli.calling import Done, Prejoin
-from tests.world import World, clear
+from tests.world import World
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def prejoin(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 
 @pytest.fixture
 def shop(of_the_shop: World) -> World:
-    clear(of_the_shop)
+    of_the_shop.clear()
     return of_the_shop
 
 

@@ -51,6 +51,9 @@ REPOSITORY = Path(__file__).parents[3]
 COMMANDS = [["migrate"], ["check", "--database"], ["verify", "--all"], ["status"], ["deadletters", "list"]]
 COMMANDS += [["deadletters", "show", "1"], ["deadletters", "replay", "--all"], ["deadletters", "purge", "1"]]
 COMMANDS += [["erase", "customer", "c1", "--yes"], ["pause"], ["resume"]]
+COMMANDS += [["keys", "create", "x"], ["keys", "list"], ["keys", "revoke", "x"]]
+COMMANDS += [["rebuild", "--all"], ["rebuild", "--all", "--from-events"], ["rebuild", "--all", "--abort"]]
+COMMANDS += [["snapshots", "list"], ["snapshots", "drop", "x"]]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
