@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from projector.apply.batch import Chunk, TopicPartition
+from projector.history.log import Look
 from schemas.envelope import RawRecord
 from tests.model import Record
 
@@ -16,18 +17,13 @@ class Past:
     size: int = 50
     begins: dict[TopicPartition, int] = field(default_factory=dict)
 
-    def topic_ids(self) -> dict[str, str]:
-        return {record.topic: record.topic for record in self.records}
-
-    def starts(self) -> dict[TopicPartition, int]:
-        return {tp: self.begins.get(tp, 0) for tp in self.ends()}
-
-    def ends(self) -> dict[TopicPartition, int]:
+    def look(self) -> Look:
         ends: dict[TopicPartition, int] = {}
         for record in self.records:
             tp = TopicPartition(record.topic, record.partition)
             ends[tp] = max(ends.get(tp, 0), record.offset + 1)
-        return ends
+        starts = {tp: self.begins.get(tp, 0) for tp in ends}
+        return Look(starts, ends, {tp.topic: tp.topic for tp in ends})
 
     def read(self, positions: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> Iterator[Chunk]:
         its: dict[TopicPartition, list[RawRecord]] = {tp: [] for tp in positions}

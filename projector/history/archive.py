@@ -7,7 +7,7 @@ from pathlib import Path
 from projector.apply.batch import Chunk, TopicPartition
 from projector.errors import PrejoinError
 from projector.history.files import ArchiveFile, chunks_of, files_of, topic_id
-from projector.history.log import Chunks
+from projector.history.log import Chunks, Look
 from projector.ingest.positions import EventsGone, Loss, name_of
 
 
@@ -26,20 +26,15 @@ class Archive:
             raise NoArchive(f"{directory}: no such folder; `prejoin archive --to {directory}` makes and fills one")
         self._directory, self._topics = directory, topics
 
-    def topic_ids(self) -> dict[str, str]:
-        """The id of each topic when it was archived; an empty one where a file does not say."""
-        newest = dict[str, ArchiveFile]()
-        for tp, files in self._files().items():
-            newest.update((tp.topic, file) for file in files if not file.is_lost)
-        return {topic: topic_id(file) for topic, file in newest.items()}
-
-    def starts(self) -> dict[TopicPartition, int]:
-        """The first offset of each partition that there is."""
-        return {tp: files[0].start for tp, files in self._files().items()}
-
-    def ends(self) -> dict[TopicPartition, int]:
-        """What each partition is archived up to."""
-        return {tp: files[-1].next for tp, files in self._files().items()}
+    def look(self) -> Look:
+        """What is archived, with each topic's id when it was; an empty one where a file does not say."""
+        there = self._files()
+        newest = {tp.topic: file for tp, files in there.items() for file in files if not file.is_lost}
+        return Look(
+            {tp: files[0].start for tp, files in there.items()},
+            {tp: files[-1].next for tp, files in there.items()},
+            {topic: topic_id(file) for topic, file in newest.items()},
+        )
 
     def lost(self) -> list[Loss]:
         """Offsets between others that Kafka lost before they were archived; whoever archived accepted that."""

@@ -99,8 +99,7 @@ class Archiver:
         for topic in self._topics:
             for left in (self._directory / topic).glob(f"*/{UNFINISHED}"):
                 left.unlink()
-        archive = Archive(self._directory, self._topics)
-        self._ids, self._positions = archive.topic_ids(), archive.ends()
+        _, self._positions, self._ids, _ = Archive(self._directory, self._topics).look()
 
     @contextmanager
     def _finishing(self) -> Iterator[None]:
@@ -138,7 +137,7 @@ class Archiver:
     def _look(self, accept_loss: bool = False) -> dict[TopicPartition, int]:
         """The ends of now, once topics and offsets are found to be what they were."""
         with self._stoppable():
-            starts, ends, ids = self._kafka.look()
+            starts, ends, ids, _ = self._kafka.look()
         self._check_ids(ids)
         self._ids = {**ids, **self._ids}
         if short := cut(self._positions, ends):
@@ -208,7 +207,7 @@ class Archiver:
         """Name the files. What was read is of the topics that were asked about only if those are there still."""
         if not partitions:
             return
-        ids = self._kafka.topic_ids()
+        ids = self._kafka.look().ids
         for topic in other_ids(self._ids, ids):
             for tp in [tp for tp in self._writing if tp.topic == topic]:
                 self._writing.pop(tp).discard()
@@ -219,11 +218,10 @@ class Archiver:
         self._check_ids(ids)
 
     def _archived(self) -> list[Archived]:
-        archive = Archive(self._directory, self._topics)
-        starts, ends = archive.starts(), archive.ends()
+        there = Archive(self._directory, self._topics).look()
         return [
-            Archived(*tp, starts[tp], end, self._records.get(tp, 0), self._files.get(tp, 0))
-            for tp, end in sorted(ends.items())
+            Archived(*tp, there.starts[tp], end, self._records.get(tp, 0), self._files.get(tp, 0))
+            for tp, end in sorted(there.ends.items())
         ]
 
     def _folder(self, tp: TopicPartition) -> Path:

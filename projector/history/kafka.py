@@ -15,7 +15,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 
 from projector.apply.batch import Chunk, TopicPartition
 from projector.history.ahead import read_ahead
-from projector.history.log import Chunks
+from projector.history.log import Chunks, Look
 from projector.ingest.broker import PASSING, SECONDS_BETWEEN_TRIES, Broker, KafkaUnreachable, partitions_of, quiet
 from projector.ingest.plain import plain
 from projector.ingest.positions import EventsGone, TopicReplaced, cut, gone, name_of, other_ids
@@ -41,36 +41,9 @@ class KafkaHistory:
     def __init__(self, brokers: list[str], topics: Collection[str], exact: bool = False) -> None:
         self._brokers, self._topics, self._exact = brokers, topics, exact
 
-    def topic_ids(self) -> dict[str, str]:
-        """The broker's id of each topic that exists. Raises KafkaUnreachable, as `starts` and `ends` do."""
-        return asyncio.run(self._ask(self._ids))
-
-    def starts(self) -> dict[TopicPartition, int]:
-        """The first offset that Kafka still has of each partition."""
-
-        async def starts(broker: Broker) -> dict[TopicPartition, int]:
-            topics = await broker.topics(self._topics)
-            return await broker.starts(topics, partitions_of(topics))
-
-        return asyncio.run(self._ask(starts))
-
-    def ends(self) -> dict[TopicPartition, int]:
-        """The end of what is committed in each partition."""
-
-        async def ends(broker: Broker) -> dict[TopicPartition, int]:
-            return await broker.ends(await broker.topics(self._topics))
-
-        return asyncio.run(self._ask(ends))
-
-    def look(self) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int], dict[str, str]]:
-        """Starts, ends, and the ids asked for behind them: both are of the topics with these ids, or of ones before."""
-
-        async def look(broker: Broker) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int], dict[str, str]]:
-            topics = await broker.topics(self._topics)
-            starts, ends = await broker.starts(topics, partitions_of(topics)), await broker.ends(topics)
-            return starts, ends, await self._ids(broker)
-
-        return asyncio.run(self._ask(look))
+    def look(self) -> Look:
+        """What Kafka has of the topics that exist. Raises KafkaUnreachable."""
+        return asyncio.run(self._ask(self._look_at))
 
     def read(self, positions: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> Chunks:
         """See `History`. A thread of its own fetches ahead; Kafka may be away for a minute."""
@@ -78,8 +51,10 @@ class KafkaHistory:
         if left:
             yield from read_ahead(self._fetched(left), MAX_AHEAD)
 
-    async def _ids(self, broker: Broker) -> dict[str, str]:
-        return {topic.name: topic.id for topic in (await broker.topics(self._topics)).values()}
+    async def _look_at(self, broker: Broker) -> Look:
+        topics = await broker.topics(self._topics)
+        starts, ends = await broker.starts(topics, partitions_of(topics)), await broker.ends(topics)
+        return Look(starts, ends, {name: topic.id for name, topic in (await broker.topics(self._topics)).items()})
 
     async def _ask(self, question: Callable[..., Awaitable[Answer]], *about: Any) -> Answer:
         # `question` is a coroutine function: tenacity does not wait for what another one returns

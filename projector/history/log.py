@@ -1,11 +1,25 @@
 """What a bounded log of the topics gives, wherever it lies."""
 
 from collections.abc import Generator, Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from projector.apply.batch import Chunk, Record, TopicPartition
 
 Chunks = Generator[Chunk, None, None]
+
+
+class Look(NamedTuple):
+    """A log as it is found. The ids are asked for last: offsets are of the topics with these ids, or of ones before.
+
+    `starts` has the first offset that each partition still has; `ends` the one that it ends before, for one who reads
+    what is committed; `ids` the id of each topic: another one tells that a topic was deleted and made again. `gap` says
+    which offsets between are nowhere, if any.
+    """
+
+    starts: dict[TopicPartition, int]
+    ends: dict[TopicPartition, int]
+    ids: dict[str, str]
+    gap: str = ""
 
 
 class History(Protocol):
@@ -14,14 +28,8 @@ class History(Protocol):
     It is read without a consumer group, so several processes may each read their own share of the partitions.
     """
 
-    def topic_ids(self) -> dict[str, str]:
-        """The id of each topic there is: another one tells that a topic was deleted and made again."""
-
-    def starts(self) -> dict[TopicPartition, int]:
-        """The first offset that each partition still has."""
-
-    def ends(self) -> dict[TopicPartition, int]:
-        """The offset that each partition ends before, for one who reads what is committed."""
+    def look(self) -> Look:
+        """What there is."""
 
     def read(self, positions: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> Chunks:
         """Read each partition named in `positions` from there up to its end in `ends`, exactly; committed records only.

@@ -99,7 +99,7 @@ class Copying:
             served = [generation_name(*each) for each in generations.served(connection).items()]
             sizes = connection.execute(_SIZES, (*schemas(self._group)[1:], served)).fetchone() or (0,)
             goes_on, free = bool(copies.in_state(connection, "building")), free_bytes(connection)
-        starts, ends = self._history.starts(), self._history.ends()
+        starts, ends, *_ = self._log.look()
         events = sum(end - starts.get(tp, 0) for tp, end in ends.items())
         return CopyPlan(events, sizes[0], {tp: at for tp, at in sorted(starts.items()) if at > 0}, goes_on, free)
 

@@ -49,7 +49,8 @@ def read(
 
 def all_of(history: History) -> list[RawRecord]:
     """The whole of it."""
-    return read(history, history.starts(), history.ends())
+    there = history.look()
+    return read(history, there.starts, there.ends)
 
 
 def _joined(

@@ -57,7 +57,7 @@ def test_what_was_published_is_archived_field_by_field_and_goes_on_where_it_ende
     records = sent(topic, 30, partition=0) + sent(topic, 3, partition=1)
     archive = archived(topic, folder, Rotation())
     assert all_of(archive) == records
-    assert archive.topic_ids() == KafkaHistory([topic.brokers], [topic.topic]).topic_ids()
+    assert archive.look().ids == KafkaHistory([topic.brokers], [topic.topic]).look().ids
     more = sent(topic, 4, partition=0, first=30)
     assert all_of(archived(topic, folder, Rotation())) == records[:30] + more + records[30:]
     assert all_of(archived(topic, folder, Rotation())) == records[:30] + more + records[30:]
@@ -134,7 +134,7 @@ def test_an_archive_that_is_begun_late_says_so_and_begins_there(topic, folder):
     with pytest.raises(EventsGone, match=rf"^{topic.topic}/0: offsets 0 to 1 \(2\) are gone .*archive --accept-loss"):
         archived(topic, folder)
     archive = archived(topic, folder, accept_loss=True)
-    assert (list(archive.starts().values()), archive.lost()) == ([2], [])
+    assert (list(archive.look().starts.values()), archive.lost()) == ([2], [])
     assert all_of(archived(topic, folder)) == records[2:]
 
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from projector.apply.batch import Chunk, TopicPartition
+from projector.apply.batch import Chunk
 from projector.apply.loading import Loading
 from projector.errors import OutOfDate, PrejoinError
+from projector.history.log import Look
 from projector.ingest.ledger import Ledger
 from projector.operate.copying import Copying, CopyStep
 from projector.operate.erase import erase_one
@@ -159,15 +160,15 @@ def test_an_interrupted_rebuild_from_entities_is_given_up_by_the_switch(shop: Wo
 
 @dataclass
 class Counting(Past):
-    """A log that has been asked for its ends too often."""
+    """A log that has been looked at too often."""
 
     asked: int = 0
 
-    def ends(self) -> dict[TopicPartition, int]:
+    def look(self) -> Look:
         self.asked += 1
         if self.asked > 60:
             raise InterruptedError
-        return super().ends()
+        return super().look()
 
 
 def test_a_topic_that_is_gone_from_the_log_ends_a_rebuild_and_is_named(

@@ -277,8 +277,8 @@ async def test_a_topic_that_was_made_again_is_not_read_on_by_a_half_made_copy(sh
         Copying(shop.url, shop.group, shop.projections, log).abort()
     await asyncio.to_thread(run)
     agree(shop, Model().apply_all(records))
-    ids = await asyncio.to_thread(log.topic_ids)
-    assert dict(shop.fetch("SELECT DISTINCT topic, topic_id FROM positions")) == ids
+    there = await asyncio.to_thread(log.look)
+    assert dict(shop.fetch("SELECT DISTINCT topic, topic_id FROM positions")) == there.ids
 
     await in_fresh_topics(kafka_brokers, shop, records)
     with pytest.raises(PrejoinError, match=r"catalog was made again since it was applied.*--allow-truncated"):
@@ -293,7 +293,7 @@ async def in_fresh_topics(brokers: str, shop: World, records: list[Record]) -> N
 @pytest.mark.parametrize("interrupted", [True, False])
 def test_a_partition_that_is_added_while_a_copy_is_made_is_told(shop: World, interrupted: bool) -> None:
     records = random_stream(1, customers=5, products=5, orders=20)
-    one = {tp for tp in Past(records).ends() if tp.partition == 0}
+    one = {tp for tp in Past(records).look().ends if tp.partition == 0}
     past = Past([r for r in records if TopicPartition(r.topic, r.partition) in one])
 
     def grow(step: CopyStep) -> None:
@@ -309,10 +309,10 @@ def test_a_partition_that_is_added_while_a_copy_is_made_is_told(shop: World, int
         run = from_events(shop, past)
     run.run(grow)
     assert [note.partition(" was added since this copy was begun: ")[0] for note in run.notes] == [
-        f"{tp.topic}/{tp.partition}" for tp in sorted(past.ends().keys() - one)
+        f"{tp.topic}/{tp.partition}" for tp in sorted(past.look().ends.keys() - one)
     ]
     positions = shop.fetch("SELECT topic, partition, next FROM positions")
-    assert {TopicPartition(*tp): next_ for *tp, next_ in positions} == past.ends()
+    assert {TopicPartition(*tp): next_ for *tp, next_ in positions} == past.look().ends
     assert shop.drift() == []
 
 

@@ -37,11 +37,11 @@ def test_what_was_published_is_read_field_by_field_from_all_partitions(topic):
     records = sent(topic, 40, partition=0) + sent(topic, 7, partition=1)
     history = history_of(topic)
     first, second = TopicPartition(topic.topic, 0), TopicPartition(topic.topic, 1)
-    assert history.starts() == {first: 0, second: 0}
-    assert history.ends() == {first: 40, second: 7}
+    there = history.look()
+    assert (there.starts, there.ends) == ({first: 0, second: 0}, {first: 40, second: 7})
     assert all_of(history) == records
     assert read(history, {first: 13, second: 7}, {first: 29, second: 7}) == records[13:29]
-    assert list(history.read({}, history.ends())) == []
+    assert list(history.read({}, there.ends)) == []
     (chunk,) = history_of(topic, exact=True).read({first: 3}, {first: 4})
     assert chunk.records[0].headers[2] == ("null", None)
 
@@ -72,14 +72,14 @@ async def test_between_any_two_offsets_exactly_what_is_committed_is_read(topic):
     partition = TopicPartition(topic.topic, 0)
     history = history_of(topic)
     try:
-        (end,) = (await asyncio.to_thread(history.ends)).values()
+        (end,) = (await asyncio.to_thread(history.look)).ends.values()
         assert end == 27, "three times three records, and two transactions of two with their markers"
         bounds = [(0, end), (0, 0), (0, 1), (4, 6), (5, 6), (6, 8), (8, 9), (5, 9), (7, 14), (17, end), (26, end)]
         for start, stop in bounds:
             found = await asyncio.to_thread(read, history, {partition: start}, {partition: stop})
             assert found == [record for record in kept if start <= record.offset < stop], (start, stop)
         await open_one.commit_transaction()
-        assert (await asyncio.to_thread(history.ends)) == {partition: 30}
+        assert (await asyncio.to_thread(history.look)).ends == {partition: 30}
     finally:
         await open_one.stop()
 
@@ -108,7 +108,7 @@ def test_what_kafka_drops_before_it_is_read_is_named(topic, small_fetches):
     asyncio.run(topic.make_topic(1))
     records = sent(topic, 20)
     history = history_of(topic)
-    starts, ends = history.starts(), history.ends()
+    starts, ends, *_ = history.look()
     chunks = history.read(starts, ends)
     assert [plain(record) for record in next(chunks).records] == records[:1]
     asyncio.run(topic.delete_records({0: 15}))
@@ -116,15 +116,15 @@ def test_what_kafka_drops_before_it_is_read_is_named(topic, small_fetches):
         list(chunks)
     with pytest.raises(EventsGone, match=rf"^{topic.topic}/0: offsets 0 to 14 \(15\) are gone from Kafka"):
         list(history.read(starts, ends))
-    assert read(history, history.starts(), ends) == records[15:]
+    assert read(history, history.look().starts, ends) == records[15:]
 
 
 def test_a_topic_made_again_in_the_middle_is_told_by_its_id(topic, small_fetches):
     asyncio.run(topic.make_topic(1))
     sent(topic, 20)
     history = history_of(topic)
-    ends = history.ends()
-    chunks = history.read(history.starts(), ends)
+    starts, ends, *_ = history.look()
+    chunks = history.read(starts, ends)
     next(chunks)
     asyncio.run(topic.delete_topic())
     asyncio.run(topic.make_topic(1))
@@ -149,7 +149,8 @@ def test_closed_early_it_leaves_no_thread_behind(topic, small_fetches):
     asyncio.run(topic.make_topic(1))
     sent(topic, 20)
     history = history_of(topic)
-    chunks = history.read(history.starts(), history.ends())
+    starts, ends, *_ = history.look()
+    chunks = history.read(starts, ends)
     next(chunks)
     assert "history" in {thread.name for thread in threading.enumerate()}
     chunks.close()
@@ -159,8 +160,7 @@ def test_closed_early_it_leaves_no_thread_behind(topic, small_fetches):
 def test_a_broker_that_is_not_there_is_told_in_one_line(monkeypatch):
     monkeypatch.setattr("projector.ingest.broker.SECONDS_TO_CONNECT", 0.3)
     history = KafkaHistory(["127.0.0.1:9"], ["orders"])
-    for question in (history.starts, history.ends, history.topic_ids):
-        with pytest.raises(KafkaUnreachable, match="cannot reach Kafka at"):
-            question()
+    with pytest.raises(KafkaUnreachable, match="cannot reach Kafka at"):
+        history.look()
     with pytest.raises(KafkaUnreachable, match="cannot reach Kafka at"):
         list(history.read({TopicPartition("orders", 0): 0}, {TopicPartition("orders", 0): 1}))

@@ -1,5 +1,6 @@
 """The seam of two histories, over files as an archiver writes them: wherever it is, each record is read once."""
 
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -16,6 +17,7 @@ from projector.history.files import ArchiveBroken, named
 from projector.history.seam import ArchiveFirst
 from projector.history.writing import Writing
 from projector.ingest.positions import EventsGone, TopicReplaced
+from projector.operate.copied_log import CopiedLog
 from schemas.envelope import RawRecord
 from tests.integration.past import all_of, read
 
@@ -73,8 +75,9 @@ def test_every_record_between_two_offsets_is_read_once_wherever_it_lies(cut: Cut
         archive = written(Path(name) / "archive", cut.offsets, cut.archived)
         kept = written(Path(name) / "kept", cut.offsets, [cut.kept, END])
         both = ArchiveFirst(archive, kept)
-        assert both.starts() == {PARTITION: min(cut.archived[0], cut.kept)}
-        assert both.ends() == {PARTITION: END}
+        there = both.look()
+        assert (there.starts, there.ends) == ({PARTITION: min(cut.archived[0], cut.kept)}, {PARTITION: END})
+        assert there.gap == ""
         found = read(both, {PARTITION: cut.start}, {PARTITION: cut.end})
         assert found == [record(n) for n in cut.offsets if cut.start <= n < cut.end]
 
@@ -82,8 +85,11 @@ def test_every_record_between_two_offsets_is_read_once_wherever_it_lies(cut: Cut
 def test_what_is_in_neither_is_told_with_both_offsets(folder: Path) -> None:
     both = ArchiveFirst(written(folder / "a", [], [0, 5, 12]), written(folder / "b", [], [15, 20]))
     told = r"^orders/0: the archive ends at offset 12 and Kafka begins at 15: 3 offsets are in neither$"
+    assert re.match(told, both.look().gap)
+    log = CopiedLog(both, allow_truncated=False, note=[].append)
     with pytest.raises(EventsGone, match=told):
-        both.starts()
+        log.begin({}, {})
+    assert log.ends() == {PARTITION: 20}  # for one who has read on past it
     with pytest.raises(EventsGone, match=told):
         next(both.read({PARTITION: 3}, {PARTITION: 13}))
     assert read(both, {PARTITION: 3}, {PARTITION: 12}) == []
@@ -109,7 +115,7 @@ def test_what_an_archiver_adds_meanwhile_is_read_from_there(folder: Path) -> Non
 def test_another_topic_of_that_name_is_not_taken_for_the_one_that_was_archived(folder: Path) -> None:
     archive = written(folder / "a", [1], [0, 5], topic_id="one")
     both = ArchiveFirst(archive, written(folder / "b", [1], [0, 5], topic_id="other"))
-    for ask in (both.starts, both.topic_ids, lambda: next(both.read({PARTITION: 0}, {PARTITION: 5}))):
+    for ask in (both.look, lambda: next(both.read({PARTITION: 0}, {PARTITION: 5}))):
         with pytest.raises(TopicReplaced, match=r"^orders: deleted and made again since it was archived"):
             ask()
     unknown = ArchiveFirst(archive, written(folder / "c", [1], [0, 5], topic_id=""))
@@ -119,7 +125,7 @@ def test_another_topic_of_that_name_is_not_taken_for_the_one_that_was_archived(f
 def test_a_log_that_ends_before_its_archive_is_told(folder: Path) -> None:
     both = ArchiveFirst(written(folder / "a", [], [0, 5]), written(folder / "b", [], [0, 4]))
     with pytest.raises(EventsGone, match=r"archived is orders/0 up to offset 5, but Kafka ends at 4"):
-        both.ends()
+        both.look()
 
 
 def test_a_topic_that_kafka_has_no_more_is_read_from_the_archive(folder: Path) -> None:
@@ -145,7 +151,7 @@ def test_files_that_are_missing_broken_or_not_its_own(folder: Path) -> None:
         list(archive.read({PARTITION: 0}, {PARTITION: 20}))
     middle.unlink()
     with pytest.raises(ArchiveBroken, match=r"ends at offset 5, but the next file begins at 10: put back"):
-        archive.ends()
+        archive.look()
     named(partition, 5, 10, lost=True).touch()
     assert [tuple(loss) for loss in archive.lost()] == [(PARTITION, 5, 9)]
     assert all_of(archive) == [record(n) for n in (*range(5), *range(10, 20))]
