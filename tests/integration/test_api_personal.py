@@ -1,12 +1,14 @@
 """What is personal is nowhere for whoever lacks the scope: not in answers, nor to be found out by asking."""
 
 import io
+from typing import Any
 
 import pyarrow.parquet
 import pytest
+from opentelemetry import trace
 
 from projector.store.keys import revoke
-from read_api.app import create_app
+from read_api.app import PLAIN, create_app
 from tests.api import ORDER, PERSONAL, api, fill, key_of, settings_of
 from tests.following import follow, listening
 from tests.world import World
@@ -91,3 +93,34 @@ async def test_changes_are_masked_and_end_with_the_key(
             revoke(connection, "masked")
         with pytest.raises(StopAsyncIteration):
             await hidden.next()
+
+
+class Spans(trace.TracerProvider, trace.NoOpTracer):
+    """OpenTelemetry set up in this process, as far as its interface goes: what was said of each span at its start."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+
+    def get_tracer(self, *_arguments: Any, **_more: Any) -> trace.Tracer:
+        return self
+
+    def start_span(self, *arguments: Any, **more: Any) -> trace.Span:
+        self.begun.append(f"{arguments} {more}")
+        return trace.INVALID_SPAN
+
+
+@pytest.mark.parametrize("ours", [True, False])
+async def test_no_span_is_begun_which_would_hold_path_and_query(
+    closed: World, read_database_url: str, monkeypatch: pytest.MonkeyPatch, ours: bool
+) -> None:
+    spans, whole = Spans(), key_of(closed, "whole")
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: spans)
+    if not ours:
+        monkeypatch.delitem(PLAIN, "telemetry")
+    async with api(closed, read_database_url) as client:
+        for path in ("/v1/orders?customer_email=annabel@example.org", "/v1/customers/annabel"):
+            await client.get(path, headers=whole)
+    if ours:
+        assert spans.begun == []
+    else:
+        assert ["annabel" in told for told in spans.begun if "url.path" in told] == [True, True]
