@@ -28,6 +28,7 @@ from bench.sizes import Size
 from projector.apply.applier import Applier
 from projector.declare.projections import load
 from projector.embedded.errors import require
+from projector.embedded.ports import free_port
 from projector.store.connect import options
 from projector.store.definitions import relation_digests
 from projector.store.names import schemas
@@ -194,8 +195,7 @@ def _beside_services(where: Place, group: str, url: str, seconds: float) -> Iter
 
 def _service(where: Place, running: ExitStack, name: str, schema: str, *others: str) -> str:
     """Start one; its address."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "bench.peers.composition", name, str(port), where.endpoints.database_url, schema]
     process = running.enter_context(where.running(f"service_{name}", [*command, *others], "", {}))
     until = time.monotonic() + SECONDS_TO_START

@@ -6,7 +6,6 @@ Needs chromium (`make browser`). With an address it looks at what runs there: ma
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from pathlib import Path
 import httpx
 from playwright.sync_api import Browser, sync_playwright
 
+from projector.embedded.ports import free_port
 from tests.e2e.browser.looking import ARGUMENTS
 
 REPOSITORY = Path(__file__).parents[1]
@@ -29,9 +29,7 @@ SECONDS_OF_LIFE = 20  # of the demo, so that there is something to see of it
 @contextmanager
 def demo() -> Iterator[str]:
     """A small demo in a folder of its own; its address."""
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        port = trial.getsockname()[1]
+    port = free_port()
     with tempfile.TemporaryDirectory(prefix="prejoin-screenshots-") as folder:
         Path(folder).chmod(0o755)  # Postgres runs as another user
         command = [

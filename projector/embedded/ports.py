@@ -2,7 +2,7 @@
 
 import random
 import socket
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 from projector.embedded.errors import EmbeddedError
@@ -34,12 +34,13 @@ def claim(path: Path, names: Iterable[str]) -> dict[str, int]:
     ports = dict(kept)
     for name in names:
         if name not in kept or not is_free(kept[name]):
-            ports[name] = _free_port(set(ports.values()))
+            ports[name] = free_port(set(ports.values()))
     write_json(path, ports)
     return ports
 
 
-def _free_port(taken: set[int]) -> int:
+def free_port(taken: Container[int] = ()) -> int:
+    """A port that nobody has, and none of `taken`. Raises EmbeddedError where there is none."""
     for port in random.sample(CHOICES, ATTEMPTS):
         if port not in taken and is_free(port):
             return port

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import pytest
 from projector.history.archive import Archive
 from tests.integration.past import all_of, own_topic, sent
 from tests.integration.topics import OwnTopic
+from tests.process import environment_with
 
 
 @pytest.fixture
@@ -25,10 +25,10 @@ def topic(kafka_brokers: str) -> Iterator[OwnTopic]:
 
 
 def started(topic: OwnTopic, folder: Path, *options: str) -> "subprocess.Popen[str]":
-    own = {"PREJOIN_KAFKA_BROKERS": topic.brokers, "PREJOIN_PROJECTIONS": "tests.tiny", "TINY_TOPIC": topic.topic}
+    own = environment_with(KAFKA_BROKERS=topic.brokers, PROJECTIONS="tests.tiny") | {"TINY_TOPIC": topic.topic}
     command = [sys.executable, "-m", "projector.cli", "archive", "--to", str(folder), *options]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, env={**os.environ, **own}, stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen(command, env=own, stdout=pipe, stderr=pipe, text=True)
 
 
 def test_it_follows_until_told_to_stop_alone_in_its_folder(topic: OwnTopic, tmp_path: Path) -> None:

@@ -15,20 +15,16 @@ from typing import Any
 import psutil
 import pytest
 
-JARS = Path(__file__).parents[2] / ".prejoin" / "lib"
-
-
-def free_port() -> int:
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        return int(trial.getsockname()[1])
+from projector.embedded.ports import free_port
+from tests.conftest import JARS
+from tests.process import environment_with
 
 
 def demo(folder: Path, *options: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-m", "projector.cli", "demo", *options],
         cwd=folder,
-        env={k: v for k, v in os.environ.items() if not k.startswith("PREJOIN_")} | {"PREJOIN_CACHE": str(JARS)},
+        env=environment_with(CACHE=str(JARS)),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -13,6 +13,7 @@ import pytest
 
 from tests.model import Model
 from tests.model.histories import random_stream
+from tests.process import environment_with
 from tests.world import World, world
 
 
@@ -23,13 +24,7 @@ def shop(database_url: str, read_database_url: str) -> Iterator[World]:
 
 
 def environment(shop: World) -> dict[str, str]:
-    own = {
-        "PREJOIN_DATABASE_URL": shop.url,
-        "PREJOIN_ELASTICSEARCH_URL": "",
-        "PREJOIN_KAFKA_BROKERS": "127.0.0.1:9",
-        "PREJOIN_GROUP": shop.group,
-    }
-    return {**os.environ, **own}
+    return environment_with(DATABASE_URL=shop.url, ELASTICSEARCH_URL="", KAFKA_BROKERS="127.0.0.1:9", GROUP=shop.group)
 
 
 def prejoin(shop: World, *arguments: str) -> "subprocess.CompletedProcess[str]":

@@ -1,7 +1,6 @@
 """The commands of search, as processes: status, verify and rebuild beside `prejoin indexer`."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.integration.test_search_indexer import History, placed, registered
+from tests.process import environment_with
 from tests.search import Searched, searched
 from tests.world import World
 
@@ -21,15 +21,11 @@ async def index(of_the_shop: World, elasticsearch_url: str) -> AsyncIterator[Sea
 
 
 def prejoin(index: Searched, *arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
-    own = {
-        "PREJOIN_DATABASE_URL": index.world.url,
-        "PREJOIN_ELASTICSEARCH_URL": index.url,
-        "PREJOIN_KAFKA_BROKERS": "127.0.0.1:9",
-        "PREJOIN_GROUP": index.world.group,
-    }
+    own = environment_with(
+        DATABASE_URL=index.world.url, ELASTICSEARCH_URL=index.url, KAFKA_BROKERS="127.0.0.1:9", GROUP=index.world.group
+    )
     command = [sys.executable, "-m", "projector.cli", *arguments]
-    environment = {**os.environ, **own, **settings}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, env=own | settings, capture_output=True, text=True, timeout=120, check=False)
 
 
 def search_of(status: "subprocess.CompletedProcess[str]") -> dict[str, Any]:

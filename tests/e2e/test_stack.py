@@ -26,6 +26,7 @@ from projector.embedded.errors import require
 from projector.embedded.jars import JarCache, pinned
 from projector.embedded.process import SECONDS_TO_STOP
 from tests.conftest import JARS
+from tests.process import environment_with
 
 BOTH = ("postgres", "kafka")
 HTTP_JARS = "elasticsearch-http"  # the smallest library
@@ -46,7 +47,7 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "PREJOIN_CACHE": str(JARS)}
+    return environment_with(CACHE=str(JARS))
 
 
 def start_in_foreground(root: Path, services: str) -> "subprocess.Popen[str]":

@@ -17,8 +17,9 @@ from typing import NamedTuple
 
 import pytest
 
+from projector.embedded.ports import free_port
 from tests.conftest import JARS
-from tests.e2e.test_demo import free_port
+from tests.process import environment_with
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = (REPOSITORY / "docs" / "tutorial.md").read_text()
@@ -98,21 +99,18 @@ class Shell:
 @pytest.fixture
 def ports() -> dict[str, str]:
     """The page's ports, and those in their place."""
-    return {"8000": str(free_port()), "8001": str(free_port())}
+    first = free_port()
+    return {"8000": str(first), "8001": str(free_port({first}))}
 
 
 @pytest.fixture
 def shell(tmp_path_factory: pytest.TempPathFactory, ports: dict[str, str]) -> Iterator[Shell]:
     folder = copied(tmp_path_factory.mktemp("tutorial") / "prejoin")
-    own = {
-        "PYTHONPATH": str(folder),
-        "PYTHONUNBUFFERED": "1",  # stdout and stderr in the order in which a terminal shows them
-        "PREJOIN_API_PORT": ports["8000"],
-        "PREJOIN_METRICS_PORT": "0",
-    }
-    outer = ("PREJOIN_", "GIT_", "PYTEST_", "MAKE", "MFLAGS", "ARGS")  # of who runs the test, under make perhaps
-    others = {name: value for name, value in os.environ.items() if not name.startswith(outer)}
-    shell = Shell(folder, others | own)
+    outer = ("GIT_", "PYTEST_", "MAKE", "MFLAGS", "ARGS")  # of who runs the test, under make perhaps
+    settings = environment_with(API_PORT=ports["8000"], METRICS_PORT="0")
+    kept = {name: value for name, value in settings.items() if not name.startswith(outer)}
+    # unbuffered: stdout and stderr in the order in which a terminal shows them
+    shell = Shell(folder, kept | {"PYTHONPATH": str(folder), "PYTHONUNBUFFERED": "1"})
     try:
         yield shell
     finally:

@@ -19,6 +19,7 @@ from projector.declare.projections import load
 from projector.store.connect import options
 from projector.store.migrate import migrate
 from tests.integration.topics import OwnTopic, until
+from tests.process import environment_with
 
 PROJECTIONS = "tests.tiny"
 FAULTS = Path(__file__).parent / "faults"
@@ -79,15 +80,11 @@ class Place(OwnTopic):
         migrate(self.database_url, self.read_database_url, self.name, load(PROJECTIONS))
 
     def environment(self, **settings: str) -> dict[str, str]:
-        own = {
-            "PREJOIN_DATABASE_URL": self.database_url,
-            "PREJOIN_KAFKA_BROKERS": self.brokers,
-            "PREJOIN_GROUP": self.name,
-            "PREJOIN_PROJECTIONS": PROJECTIONS,
-            "PREJOIN_METRICS_PORT": "0",
-            "TINY_TOPIC": self.topic,
-        }
-        return {**os.environ, **own, **settings}
+        own = environment_with(
+            DATABASE_URL=self.database_url, KAFKA_BROKERS=self.brokers, GROUP=self.name,
+            PROJECTIONS=PROJECTIONS, METRICS_PORT="0",
+        )  # fmt: skip
+        return {**own, "TINY_TOPIC": self.topic, **settings}
 
     def start(self, *arguments: str, **settings: str) -> Running:
         """Start a worker; it may take some seconds to join."""

@@ -1,21 +1,19 @@
 """`prejoin api` as a process of its own, on a free port."""
 
-import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tests.process import environment_with
 from tests.world import World
 
 COMMAND = [sys.executable, "-m", "projector.cli", "api"]
 
 
 def environment_of(shop: World, read_database_url: str) -> dict[str, str]:
-    settings = {"READ_DATABASE_URL": read_database_url, "GROUP": shop.group, "API_PORT": "0", "API_RATE": "0"}
-    others = {name: value for name, value in os.environ.items() if not name.startswith("PREJOIN_")}
-    return others | {f"PREJOIN_{name}": value for name, value in settings.items()}
+    return environment_with(READ_DATABASE_URL=read_database_url, GROUP=shop.group, API_PORT="0", API_RATE="0")
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """The shop's topics in the tests' Kafka, records in them as the model knows them, and commands beside."""
 
-import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -12,6 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from tests.integration.running import until
 from tests.model import Record
+from tests.process import environment_with
 from tests.world import World
 
 PARTITIONS = 2
@@ -49,15 +49,10 @@ async def publish(brokers: str, records: list[Record]) -> None:
 
 
 def environment(shop: World, brokers: str) -> dict[str, str]:
-    settings = {
-        "PREJOIN_DATABASE_URL": shop.url,
-        "PREJOIN_KAFKA_BROKERS": brokers,
-        "PREJOIN_ELASTICSEARCH_URL": "",
-        "PREJOIN_GROUP": shop.group,
-        "PREJOIN_METRICS_PORT": "0",
-        "PREJOIN_DEAD_LETTER_LIMIT": "1",
-    }
-    return os.environ | settings
+    return environment_with(
+        DATABASE_URL=shop.url, KAFKA_BROKERS=brokers, ELASTICSEARCH_URL="", GROUP=shop.group,
+        METRICS_PORT="0", DEAD_LETTER_LIMIT="1",
+    )  # fmt: skip
 
 
 def start(shop: World, brokers: str, log: Path, *arguments: str) -> "subprocess.Popen[bytes]":

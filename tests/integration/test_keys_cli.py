@@ -2,20 +2,19 @@
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
 
 import pytest
 
+from tests.process import environment_with
 from tests.world import World
 
 
 @pytest.fixture
 def environment(shop: World, database_url: str) -> dict[str, str]:
     shop.clear()
-    others = {name: value for name, value in os.environ.items() if not name.startswith("PREJOIN_")}
-    return others | {"PREJOIN_DATABASE_URL": database_url, "PREJOIN_GROUP": shop.group}
+    return environment_with(DATABASE_URL=database_url, GROUP=shop.group)
 
 
 def keys(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:

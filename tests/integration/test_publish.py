@@ -15,6 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from projector.publish import EventLines, Message, Published, Publisher, PublishError, ensure_topics, publish
 from projector.tpch import events
+from tests.process import environment_with
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def event(topic: str, subject: str, number: int = 1) -> bytes:
 
 
 def prejoin(brokers: Sequence[str], *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    environment = {**os.environ, "PREJOIN_KAFKA_BROKERS": ",".join(brokers)}
+    environment = environment_with(KAFKA_BROKERS=",".join(brokers))
     return subprocess.run(
         [sys.executable, "-m", "projector.cli", *arguments],
         input=stdin,

@@ -1,6 +1,5 @@
 """Elasticsearch stopped and crashed, the indexer killed: nothing is lost, and index and view are equal in the end."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from tests.api import running, served_world, settings_of
 from tests.integration.running import Running, until
 from tests.integration.test_search_indexer import History, registered
 from tests.model.histories import cloud_event
+from tests.process import environment_with
 from tests.search import Searched, searched
 from tests.world import World
 
@@ -60,18 +60,15 @@ class Indexers:
         self.index, self.folder, self.running = index, folder, list[Running]()
 
     def start(self) -> Running:
-        own = {
-            "PREJOIN_DATABASE_URL": self.index.world.url,
-            "PREJOIN_ELASTICSEARCH_URL": self.index.url,
-            "PREJOIN_GROUP": self.index.world.group,
-            "PREJOIN_METRICS_PORT": "0",
-        }
+        group = self.index.world
+        environment = environment_with(
+            DATABASE_URL=group.url, ELASTICSEARCH_URL=self.index.url, GROUP=group.group, METRICS_PORT="0"
+        )
         log = self.folder / f"indexer{len(self.running)}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "projector.cli", "indexer"],
-                env={**os.environ, **own}, stdout=output, stderr=output,
-            )  # fmt: skip
+                [sys.executable, "-m", "projector.cli", "indexer"], env=environment, stdout=output, stderr=output
+            )
         self.running.append(Running(process, log))
         return self.running[-1]
 

@@ -1,10 +1,10 @@
 """`prejoin verify` in the middle of it all: it may say that it cannot, but never that something drifted."""
 
 import asyncio
-import os
 import sys
 from collections import Counter
 
+from tests.process import environment_with
 from tests.torture.failed import TortureFailed
 
 SECONDS_TO_ANSWER = 300.0  # it waits for its turn behind batches as long as a backlog makes them, again and again
@@ -20,7 +20,7 @@ class Asked:
     """Asks, and counts the answers."""
 
     def __init__(self, settings: dict[str, str]) -> None:
-        self._environment = os.environ | settings
+        self._environment = environment_with() | settings
         self.answers: Counter[str] = Counter()
 
     async def verify(self) -> None:

@@ -1,7 +1,6 @@
 """The workers of a run: started, hit, and looked after as a supervisor would."""
 
 import asyncio
-import os
 import signal
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 from tests.integration.running import Running, until
+from tests.process import environment_with
 from tests.torture.failed import TortureFailed
 from tests.torture.plan import MOST_WORKERS
 
@@ -34,7 +34,7 @@ class Crew:
     """One to three `prejoin worker` processes of one group."""
 
     def __init__(self, settings: dict[str, str], folder: Path, module: str = "projector.cli") -> None:
-        self._environment = os.environ | settings
+        self._environment = environment_with() | settings
         self._folder, self._module = folder, module
         self._all: list[Running] = []
         self._asked: set[int] = set()  # pids whose end is somebody's doing

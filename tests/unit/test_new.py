@@ -1,13 +1,14 @@
 """`prejoin new`: what it writes passes the checks as it is, and nothing that is there is touched."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.process import environment_with
 
 REPOSITORY = Path(__file__).parents[2]
 LONGEST = "abcdefghijklmnopqrstuvws"
@@ -37,8 +38,7 @@ def run(folder: Path, *command: str, path: Path | None = None) -> "subprocess.Co
 
 
 def environment(path: Path) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREJOIN_")}
-    return kept | {"PYTHONPATH": str(path)}
+    return environment_with() | {"PYTHONPATH": str(path)}
 
 
 def new(folder: Path, *arguments: str) -> list[str]:

@@ -2,9 +2,7 @@
 
 import itertools
 import json
-import os
 import re
-import socket
 import subprocess
 import sys
 from collections import defaultdict
@@ -12,7 +10,9 @@ from typing import Any
 
 import httpx
 
+from projector.embedded.ports import free_port
 from tests.model import Record
+from tests.process import environment_with
 from tests.world import World
 
 STRUCTURED = (("content-type", b"application/cloudevents+json"),)
@@ -65,9 +65,7 @@ class Shop:
         self.start()
 
     def _environment(self, **settings: str) -> dict[str, str]:
-        others = {name: value for name, value in os.environ.items() if not name.startswith("PREJOIN_")}
-        given = {"READ_DATABASE_URL": self._read_url, "GROUP": self.world.group, **settings}
-        return others | {f"PREJOIN_{name}": value for name, value in given.items()}
+        return environment_with(READ_DATABASE_URL=self._read_url, GROUP=self.world.group, **settings)
 
     def api(self, path: str, **parameters: Any) -> Any:
         answer = httpx.get(f"{self.url}/v1/{path}", params=parameters)
@@ -123,9 +121,3 @@ class Shop:
             if n > 10:
                 self.given(("shipping.ShipmentReturned", {**back, "reason": "Too small"}))
         self.given(("orders.OrderCancelled", {"order_id": "o20", "reason": SCRIPT}))
-
-
-def free_port() -> int:
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        return int(trial.getsockname()[1])

@@ -8,13 +8,14 @@ import pytest
 
 from projector.cli import main
 from tests.e2e.cli.calling import Done, Prejoin
+from tests.process import environment_with
 from tests.world import World
 
 
 @pytest.fixture
 def prejoin(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Prejoin:
     """Run a command in this process, as `prejoin` does; keywords are settings."""
-    for name in [name for name in os.environ if name.startswith("PREJOIN_")]:
+    for name in os.environ.keys() - environment_with().keys():
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)  # no .env of ours
     monkeypatch.setattr("projector.ingest.broker.SECONDS_TO_CONNECT", 0.3)  # to one that is not there

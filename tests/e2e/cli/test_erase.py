@@ -10,6 +10,7 @@ import pytest
 
 from tests.e2e.cli.calling import Prejoin, Settings, placed, tell
 from tests.model.histories import cloud_event
+from tests.process import environment_with
 from tests.world import World
 
 REGISTERED = cloud_event("customers.CustomerRegistered", customer_id="c1", name="Zora", email="z@q", country="DE")
@@ -84,7 +85,7 @@ def test_a_terminal_is_asked(
     os.write(terminal[0], answer)
     done = subprocess.run(
         [sys.executable, "-m", "projector.cli", "erase", "customer", "c1"],
-        env={**os.environ, **{f"PREJOIN_{key.upper()}": value for key, value in there.items()}},
+        env=environment_with(**{name.upper(): value for name, value in there.items()}),
         stdin=terminal[1], capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == code, done.stderr

@@ -1,7 +1,6 @@
 """Wrong use, settings and servers: what every command says of them, in one line."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.e2e.cli.calling import CANCELLED, Prejoin, tell
+from tests.process import environment_with
 from tests.world import World
 
 
@@ -140,13 +140,12 @@ def test_a_group_that_was_not_migrated_says_what_to_run(
 
 def test_as_a_process_it_reports_on_stdout_and_leaves_with_the_same_code(there: dict[str, str], shop: World) -> None:
     tell(shop, CANCELLED)
-    settings = {f"PREJOIN_{name.upper()}": value for name, value in there.items()}
     done = subprocess.run(
         [sys.executable, "-m", "projector.cli", "deadletters", "list", "--json"],
         capture_output=True,
         text=True,
         cwd=REPOSITORY,
-        env={**os.environ, **settings},
+        env=environment_with(**{name.upper(): value for name, value in there.items()}),
         timeout=60,
     )
     assert (done.returncode, json.loads(done.stdout)["by_reason"]) == (1, {"orphan": 1})
