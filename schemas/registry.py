@@ -72,12 +72,7 @@ class Registry:
 
     def decode(self, record: RawRecord) -> Event:
         """Read, check and upcast the event in a record; raises BadRecord and nothing else."""
-        envelope = parse_envelope(record)
-        contract = self._contract(envelope, record.topic)
-        try:
-            data: Contract = contract.__pydantic_validator__.validate_python(envelope.data)
-        except ValidationError as error:
-            raise _invalid(error, envelope) from None
+        envelope, data = self._read(record)
         while (up := self._up.get(type(data))) is not None:
             data = up(data)
         return Event(envelope.id, envelope.source, envelope.type, envelope.time, envelope.sequence, data)
@@ -89,12 +84,8 @@ class Registry:
         and attributes and headers of others, are left out. Raises BadRecord where the event does not decode, or
         would not blank.
         """
-        envelope = parse_envelope(record)
-        contract = self._contract(envelope, record.topic)
-        try:
-            data: Contract = contract.__pydantic_validator__.validate_python(envelope.data)
-        except ValidationError as error:
-            raise _invalid(error, envelope) from None
+        envelope, data = self._read(record)
+        contract = type(data)
         told = {
             "id": envelope.id,
             "source": envelope.source,
@@ -181,6 +172,14 @@ class Registry:
             else:
                 if sent != contract.wire_type:
                     yield f"{contract.wire_type}: its golden example {name} is one of {sent}"
+
+    def _read(self, record: RawRecord) -> tuple[Envelope, Contract]:
+        envelope = parse_envelope(record)
+        contract = self._contract(envelope, record.topic)
+        try:
+            return envelope, contract.__pydantic_validator__.validate_python(envelope.data)
+        except ValidationError as error:
+            raise _invalid(error, envelope) from None
 
     def _contract(self, envelope: Envelope, topic: str) -> type[Contract]:
         if envelope.type.partition(".")[0] != topic:

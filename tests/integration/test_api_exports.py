@@ -5,6 +5,8 @@ import csv
 import io
 import json
 import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -198,17 +200,23 @@ def products(shop: World) -> Resource:
     return Resource(shop.projections.relation("product_sales"), relation_digests(shop.projections)["product_sales"])
 
 
-def asked_of(resource: Resource) -> Asked:
-    return Asked("ndjson", (), (), tuple(resource.fields))
+@asynccontextmanager
+async def exporting(
+    shop: World, resource: Resource, read_url: str, **limits: Any
+) -> AsyncIterator[Callable[[Slow], Coroutine[Any, Any, None]]]:
+    """What sends all of a view as NDJSON."""
+    database = Database(read_url, shop.group, EXPORTS, LIMITS)
+    exports, asked = Exports(database, Reader(database, Waiters(database)), **limits), tuple(resource.fields)
+    async with database.running():
+        yield lambda slow: exports.send(resource, Asked("ndjson", (), (), asked), ALL, slow)
 
 
 async def test_it_is_of_one_moment_and_generation_whatever_happens_meanwhile(
     shop: World, products: Resource, read_database_url: str
 ) -> None:
-    database = Database(read_database_url, shop.group, EXPORTS, LIMITS)
-    exports, slow = Exports(database, Reader(database, Waiters(database))), Slow()
-    async with database.running():
-        running = asyncio.create_task(exports.send(products, asked_of(products), ALL, slow))
+    slow = Slow()
+    async with exporting(shop, products, read_database_url) as send:
+        running = asyncio.create_task(send(slow))
         await slow.begun.wait()
         views = f'"{shop.group}_views"'
         shop.execute("UPDATE product_sales__g1 SET name = 'changed'")
@@ -243,10 +251,9 @@ def _refused_to_drop(shop: World) -> bool:
 async def test_where_nobody_takes_it_any_more_its_statement_ends(
     shop: World, products: Resource, read_database_url: str
 ) -> None:
-    database = Database(read_database_url, shop.group, EXPORTS, LIMITS)
-    exports, slow = Exports(database, Reader(database, Waiters(database))), Slow()
-    async with database.running():
-        running = asyncio.create_task(exports.send(products, asked_of(products), ALL, slow))
+    slow = Slow()
+    async with exporting(shop, products, read_database_url) as send:
+        running = asyncio.create_task(send(slow))
         await slow.begun.wait()
         assert running_in(read_database_url) == 1
         running.cancel()
@@ -255,7 +262,7 @@ async def test_where_nobody_takes_it_any_more_its_statement_ends(
         assert running_in(read_database_url) == 0
         assert len(slow.parts) < 3
         slow.goes_on.set()
-        await exports.send(products, asked_of(products), ALL, slow)  # its place and its connection are free
+        await send(slow)  # its place and its connection are free
 
 
 def test_it_ends_in_postgres_when_its_connection_does(shop: World, products: Resource, read_database_url: str) -> None:
@@ -276,13 +283,12 @@ def test_it_ends_in_postgres_when_its_connection_does(shop: World, products: Res
 async def test_more_exports_than_may_run_are_told_to_come_again(
     shop: World, products: Resource, read_database_url: str
 ) -> None:
-    database = Database(read_database_url, shop.group, 1, LIMITS)
-    exports, slow = Exports(database, Reader(database, Waiters(database)), most=1), Slow()
-    async with database.running():
-        running = asyncio.create_task(exports.send(products, asked_of(products), ALL, slow))
+    slow = Slow()
+    async with exporting(shop, products, read_database_url, most=1) as send:
+        running = asyncio.create_task(send(slow))
         await slow.begun.wait()
         with pytest.raises(Problem) as refused:
-            await exports.send(products, asked_of(products), ALL, Slow())
+            await send(Slow())
         assert (refused.value.status, refused.value.headers["Retry-After"]) == (503, "5")
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -291,10 +297,9 @@ async def test_more_exports_than_may_run_are_told_to_come_again(
 async def test_one_that_takes_longer_than_it_may_is_ended(
     shop: World, products: Resource, read_database_url: str
 ) -> None:
-    database = Database(read_database_url, shop.group, 1, LIMITS)
-    exports, slow = Exports(database, Reader(database, Waiters(database)), seconds=0.5), Slow()
-    async with database.running():
+    slow = Slow()
+    async with exporting(shop, products, read_database_url, seconds=0.5) as send:
         with pytest.raises(Problem, match="more than it may"):
-            await exports.send(products, asked_of(products), ALL, slow)
+            await send(slow)
         assert slow.begun.is_set()
         assert running_in(read_database_url) == 0

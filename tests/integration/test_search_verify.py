@@ -30,6 +30,11 @@ async def kept(books: Searched) -> AsyncIterator[Keeping]:
         yield opened
 
 
+async def followed(books: Searched, generation: int) -> bool:
+    async with kept(books) as opened:
+        return await follow(opened, generation)
+
+
 async def verified(books: Searched, repair: bool = False, rows: int | None = None) -> SearchVerified:
     async with kept(books) as opened:
         return await SearchVerifier(opened).verify(repair, sample=Ranges.of(rows) if rows else None)
@@ -216,13 +221,9 @@ async def test_a_generation_being_built_has_its_index_before_both_are_switched_t
     view, seen = books.view("long_books"), list[str]()
     given = (bookshelf.url, bookshelf.group, bookshelf.projections, [view])
 
-    async def follow_meanwhile(generation: int) -> bool:
-        async with kept(books) as opened:
-            bookshelf.given([book("b1", title="Changed meanwhile", pages=500), book("new", title="New", pages=400)])
-            return await follow(opened, generation)
-
     def search(_: View, generation: int) -> None:
-        assert asyncio.run(follow_meanwhile(generation))
+        bookshelf.given([book("b1", title="Changed meanwhile", pages=500), book("new", title="New", pages=400)])
+        assert asyncio.run(followed(books, generation))
         seen.append(books.index(view))  # still the one before
 
     run = Rebuild(*given)
@@ -263,14 +264,10 @@ async def test_a_build_that_was_given_up_leaves_no_documents_to_the_next(
 ) -> None:
     view = books.view("long_books")
     given = (bookshelf.url, bookshelf.group, bookshelf.projections, [view])
-    loop, whole = asyncio.get_running_loop(), list[bool]()
+    whole = list[bool]()
 
     def search(_: View, generation: int) -> None:
-        async def have_followed() -> bool:
-            async with kept(books) as opened:
-                return await follow(opened, generation, patience=5.0)
-
-        whole.append(asyncio.run_coroutine_threadsafe(have_followed(), loop).result())
+        whole.append(asyncio.run(followed(books, generation)))
         if len(whole) == 1:
             raise InterruptedError
 
@@ -292,15 +289,10 @@ async def test_the_index_of_a_generation_being_built_does_not_claim_what_that_ha
 ) -> None:
     view = books.view("long_books")
     given = (bookshelf.url, bookshelf.group, bookshelf.projections, [view])
-    loop = asyncio.get_running_loop()
 
     def search(_: View, generation: int) -> None:
-        async def have_followed() -> bool:
-            async with kept(books) as opened:
-                bookshelf.given([book("b1", title="Changed meanwhile", pages=500)])
-                return await follow(opened, generation)
-
-        assert asyncio.run_coroutine_threadsafe(have_followed(), loop).result()
+        bookshelf.given([book("b1", title="Changed meanwhile", pages=500)])
+        assert asyncio.run(followed(books, generation))
 
     run = Rebuild(*given)
     await asyncio.to_thread(run.run, lambda _: None, search)
