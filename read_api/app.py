@@ -112,7 +112,7 @@ def create_app(settings: Settings | None = None, ends: AskEnds | None = None) ->
     _route_services(app, Health(database, projections, ends), metrics)
     _route_views(app, resources, reader, backends, Exports(downloads, reader), streams)
     _route_documents(app, resources)
-    for path, handler in dashboard.handlers(settings.demo).items():
+    for path, handler in dashboard.handlers(settings.demo, [resource.path for resource in resources]).items():
         _get(app, path, handler)
     return app
 

@@ -4,7 +4,7 @@ Nothing is loaded from anywhere else, and no script or style stands in the page:
 """
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import NamedTuple
@@ -20,6 +20,8 @@ POLICY = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 PAGE = "index.html"
+SHOP = {"/v1/orders", "/v1/customers", "/v1/fulfilment", "/v1/sales-by-day"}
+"""Paths of the views that Overview, Order and Customer are about."""
 _TYPES = {
     "html": "text/html",
     "js": "text/javascript",
@@ -39,11 +41,16 @@ class Asset(NamedTuple):
     tag: str
 
 
-def handlers(demo: bool) -> dict[str, Handler]:
-    """The handlers by route template. `demo`: the page tells what to try with the demo's data."""
+def handlers(demo: bool, paths: Collection[str]) -> dict[str, Handler]:
+    """The handlers by route template. `demo`: the page tells what to try with the demo's data.
+
+    `paths` are those of the views: the shop's own pages are shown where all are there that they ask for.
+    """
     assets = _read(files(__package__) / "static")
     page = assets.pop(PAGE).body.decode()
-    home = _asset(PAGE, page.replace('data-demo="false"', f'data-demo="{str(demo).lower()}"').encode())
+    for name, said in (("demo", demo), ("shop", SHOP.issubset(paths))):
+        page = page.replace(f'data-{name}="false"', f'data-{name}="{str(said).lower()}"')
+    home = _asset(PAGE, page.encode())
 
     async def root(request: Request) -> Response:
         return _answer(request, home)

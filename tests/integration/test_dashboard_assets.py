@@ -21,7 +21,7 @@ async def test_the_page_is_served_under_a_policy_that_lets_nothing_else_in(clien
     policy = answer.headers["content-security-policy"]
     assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
     assert "unsafe" not in policy
-    assert '<body data-demo="false">' in answer.text
+    assert '<body data-demo="false" data-shop="true">' in answer.text
     assert not re.search(r"<script(?![^>]* src=)|<style| style=| on\w+=", answer.text)
 
 

@@ -6,6 +6,9 @@ const DEADLINE = 15_000;
 const KEY = "prejoin.key";
 const base = new URL(".", document.baseURI);
 
+/** Whether the views are there that Overview, Order and Customer are about: else other projections are served. */
+export const shop = document.body.dataset.shop === "true";
+
 /** `state`: starting, live, lost (nothing answers) or unavailable (the API does, its database does not). */
 export const connection = store({ state: "starting", since: Date.now(), detail: "", epoch: 0 });
 /** What the newest answer said of itself: As-Of (RFC 3339), lag in seconds, and when it came. */
@@ -108,11 +111,11 @@ function note(headers) {
 
 /** Ask for something small every few seconds while the page is seen: how fresh, and still there? */
 export function keepBeating() {
-  let asked = ["v1/orders", { limit: 1 }];
+  let asked = shop ? ["v1/orders", { limit: 1 }] : ["v1/status", {}];
   const beat = async () => {
     if (document.visibilityState === "visible" && !access.get().wanted) {
       await ask(...asked, { deadline: 5_000 }).catch((error) => {
-        if ([403, 404].includes(error.status)) asked = ["v1/status", {}]; // other views, or a key for others
+        if (error.status === 403) asked = ["v1/status", {}]; // a key for other views
       });
     }
     setTimeout(beat, BEAT);
@@ -146,6 +149,25 @@ export function useQuery(path, parameters = {}, pick = (body) => body) {
     return () => running.current?.abort();
   }, [load, epoch]);
   return { ...found, reload: load };
+}
+
+/**
+ * The pages behind the first, of which `first` is the body: {rows, cursor, loading, error, load}. They go with it when
+ * the question changes, or its first page was asked anew.
+ */
+export function useMore(path, parameters, first) {
+  const [more, setMore] = useState({ of: null });
+  const current = more.of === first ? more : { of: first, rows: [], cursor: first?.next_cursor ?? null };
+  const load = async () => {
+    setMore({ ...current, loading: true, error: null });
+    try {
+      const { body } = await get(path, { ...parameters, cursor: current.cursor });
+      setMore({ of: first, rows: [...current.rows, ...body.data], cursor: body.next_cursor });
+    } catch (error) {
+      setMore({ ...current, loading: false, error });
+    }
+  };
+  return { rows: [], cursor: null, ...current, load };
 }
 
 /** All rows of a list, page by page, until `enough` says so or `most` pages came. Returns {rows, whole}. */

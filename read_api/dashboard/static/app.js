@@ -1,5 +1,5 @@
 // The frame around every page: where one can go, how fresh the numbers are, and what is wrong if something is.
-import { access, ask, connection, freshness, giveKey, hasKey, keepBeating } from "./api.js";
+import { access, ask, connection, freshness, giveKey, hasKey, keepBeating, shop } from "./api.js";
 import { Customer } from "./customer.js";
 import { clock, duration } from "./format.js";
 import { Operations } from "./operations.js";
@@ -9,12 +9,16 @@ import { Ago, Link } from "./parts.js";
 import { route } from "./route.js";
 import { Search } from "./search.js";
 import { hearing } from "./stream.js";
+import { Views } from "./views.js";
 import { html, render, useEffect, useRef, useState, useStore, useTick } from "./view.js";
 
-const PAGES = { "": Overview, search: Search, order: Order, customer: Customer, operations: Operations };
-const NAMES = [["", "Overview"], ["search", "Search"], ["operations", "Operations"]];
+const ALL = { search: Search, view: Views, operations: Operations };
+const PAGES = shop ? { ...ALL, "": Overview, order: Order, customer: Customer } : ALL;
+const FIRST = shop ? "" : "view";
+const NAMES = [[FIRST, shop ? "Overview" : "Views"], ["search", "Search"], ["operations", "Operations"]];
 const ICONS = {
   "": "M3 13V8h3v5zm5 0V3h3v10zm5 0V6h3v7z",
+  view: "M2 3h14v11H2zM2 7h14M7 7v7",
   search: "M8 3a5 5 0 1 1-3.2 8.8L2 14.5M8 3a5 5 0 0 1 4 8",
   operations: "M2 9h3l2-5 4 10 2-5h3",
 };
@@ -22,7 +26,7 @@ const SLOW = 10; // seconds behind from which the page says so
 
 function Frame() {
   const { parts } = useStore(route);
-  const page = PAGES[parts[0] ?? ""] ? (parts[0] ?? "") : null;
+  const page = PAGES[parts[0] ?? FIRST] ? (parts[0] ?? FIRST) : null;
   const main = useRef(null);
   const first = useRef(true);
   useEffect(() => {
@@ -52,7 +56,7 @@ function Frame() {
     <${KeyDialog} />`;
 }
 
-const Missing = () => html`<h1>Nothing here</h1><p>There is no such page. <${Link} to=${[]}>To the overview<//></p>`;
+const Missing = () => html`<h1>Nothing here</h1><p>There is no such page. <${Link} to=${[]}>To the first page<//></p>`;
 
 function focusSearchBySlash() {
   const pressed = (event) => {

@@ -1,9 +1,9 @@
 // One customer: what its orders add up to, and the orders themselves.
-import { get, rowPath, useQuery } from "./api.js";
+import { rowPath, useMore, useQuery } from "./api.js";
 import { count, country, money, time, title } from "./format.js";
-import { Figure, Instead, Link, Name, Panel, Table, orderColumns as c } from "./parts.js";
+import { Figure, Instead, Link, More, Name, Panel, Table, orderColumns as c } from "./parts.js";
 import { useChanges } from "./stream.js";
-import { html, useState, useThrottled } from "./view.js";
+import { html, useThrottled } from "./view.js";
 
 const PAGE = 25;
 const FIELDS = "order_id,customer_id,customer_name,total,currency,status,placed_at";
@@ -41,16 +41,10 @@ export function Customer({ parts }) {
 }
 
 function Orders({ query, asked }) {
-  const [more, setMore] = useState({ of: null, rows: [], cursor: null });
-  const first = query.data;
-  const behind = more.of === first ? more : { of: first, rows: [], cursor: first?.next_cursor };
-  const load = async () => {
-    const { body } = await get("v1/orders", { ...asked, cursor: behind.cursor });
-    setMore({ of: first, rows: [...behind.rows, ...body.data], cursor: body.next_cursor });
-  };
-  const rows = [...(first?.data ?? []), ...behind.rows];
+  const more = useMore("v1/orders", asked, query.data);
+  const rows = [...(query.data?.data ?? []), ...more.rows];
   return html`<${Panel} name="Orders" busy=${query.loading}>${rows.length
     ? html`<${Table} label="Orders of the customer" columns=${[c.order, { ...c.placed, hide: false, wide: true }, c.status, c.total]} rows=${rows} keyOf=${(o) => o.order_id} />
-      ${behind.cursor && html`<p class="more"><button onClick=${load}>Show more</button></p>`}`
+      <${More} more=${more} />`
     : html`<${Instead} query=${query} none="No orders yet." />`}<//>`;
 }

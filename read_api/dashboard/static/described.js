@@ -1,4 +1,4 @@
-// What can be searched, by the API's own description: another view is searched here as soon as it is declared.
+// Which views there are, by the API's own description: another one is shown here as soon as it is declared.
 import { get } from "./api.js";
 import { title } from "./format.js";
 import { useEffect, useState } from "./view.js";
@@ -6,13 +6,13 @@ import { useEffect, useState } from "./view.js";
 const AGAIN = 3_000; // milliseconds after which it is asked again where it did not come
 let asked = null;
 
-/** The searchable views: {data: [{name, path, title, facets, columns, key}], error, loading}; asked once a tab. */
-export function useSearchable() {
+/** The views: {data: [{name, path, title, columns, key, searched, facets}], error, loading}; asked once a tab. */
+export function useViews() {
   const [found, setFound] = useState({ data: null, error: null, loading: true });
   useEffect(() => {
     let timer = 0;
     const look = () => {
-      asked ??= get("openapi.json").then(({ body }) => searchable(body));
+      asked ??= get("openapi.json").then(({ body }) => viewsOf(body));
       asked.then((data) => setFound({ data, error: null, loading: false }), (error) => {
         asked = null;
         setFound({ data: null, error, loading: false });
@@ -25,19 +25,18 @@ export function useSearchable() {
   return found;
 }
 
-function searchable(described) {
-  const resolve = (part) => (part?.$ref ? part.$ref.slice(2).split("/").reduce((at, name) => at[name], described) : part);
-  return Object.entries(described.paths).flatMap(([path, item]) => {
-    const name = /^\/v1\/([^/]+)\/search$/.exec(path)?.[1];
-    if (!name) return [];
-    const parameters = (item.get.parameters ?? []).map(resolve);
-    const facets = resolve(parameters.find((p) => p.name === "facets")?.schema)?.items;
-    const hit = resolve(resolve(item.get.responses["200"].content["application/json"].schema).properties.data.items);
-    const row = resolve(hit.properties.row);
-    const one = Object.keys(described.paths).find((other) => new RegExp(`^/v1/${name}/\\{[^/]+\\}$`).test(other));
+function viewsOf({ paths, components }) {
+  const resolve = (part) => (part?.$ref ? part.$ref.slice(2).split("/").reduce((at, name) => at[name], { components }) : part);
+  return Object.keys(paths).flatMap((path) => {
+    const name = /^\/v1\/([^/]+)$/.exec(path)?.[1];
+    if (!name || !paths[`${path}/changes`]) return []; // v1/status is no view
+    const rows = resolve(paths[path].get.responses["200"].content["application/json"].schema).properties.data;
+    const one = Object.keys(paths).find((other) => other.startsWith(path) && /^(\/\{\w+\})+$/.test(other.slice(path.length)));
+    const search = paths[`${path}/search`]?.get;
+    const facets = resolve(search?.parameters.map(resolve).find((p) => p.name === "facets")?.schema)?.items;
     return [{
-      name, path: `v1/${name}`, title: title(name.replaceAll("-", " ")), facets: resolve(facets)?.enum ?? [],
-      columns: Object.keys(row.properties), key: /\{(\w+)\}$/.exec(one ?? "")?.[1] ?? Object.keys(row.properties)[0],
+      name, path: `v1/${name}`, title: title(name.replaceAll("-", " ")), searched: Boolean(search), facets: resolve(facets)?.enum ?? [],
+      columns: Object.keys(resolve(rows.items).properties), key: [...one.matchAll(/\{(\w+)\}/g)].map(([, column]) => column),
     }];
   });
 }

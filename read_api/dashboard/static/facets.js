@@ -1,19 +1,19 @@
 // What narrows a search: facets with counts, and ranges. Each writes to the address, and reads from it.
-import { get } from "./api.js";
+import { get, shop } from "./api.js";
 import { count, country, title, words } from "./format.js";
 import { amend } from "./route.js";
 import { html, useEffect, useState } from "./view.js";
 
 const SHOWN = 6;
 /** Ranges by view: [column, text, type of the field, what turns its value into the API's]. */
-const RANGES = {
+const RANGES = shop ? {
   orders: [
     ["placed_at[gte]", "Placed from", "date", (v) => `${v}T00:00:00Z`],
     ["placed_at[lt]", "Placed before", "date", (v) => `${v}T00:00:00Z`],
     ["total[gte]", "Total from", "number", (v) => v],
     ["total[lte]", "Total to", "number", (v) => v],
   ],
-};
+} : {};
 const OPTIONS = ["q", "sort"];
 
 /** The filters that the address holds: whatever is no option is one, and the API says so if it knows none such. */

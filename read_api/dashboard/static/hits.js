@@ -1,4 +1,5 @@
 // What a search found, as rows: orders and customers in columns of their own, any other view in its first few.
+import { shop } from "./api.js";
 import { title, words } from "./format.js";
 import { Country, Highlighted, Link, Money, Name, Table, Time, orderColumns } from "./parts.js";
 import { html } from "./view.js";
@@ -37,10 +38,14 @@ const CUSTOMERS = [
   ].map(ofRow),
 ];
 
-export function Hits({ view, hits }) {
-  const columns = { orders: ORDERS, customers: CUSTOMERS }[view.name] ?? general(view);
-  return html`<${Table} label=${`${view.title} that were found`} columns=${columns} rows=${hits} keyOf=${(hit) => String(hit.row[view.key])} />`;
+/** `hits` are rows with their highlights: [{row, highlights?}]. */
+export function Hits({ view, hits, label = `${view.title} that were found` }) {
+  const columns = (shop && { orders: ORDERS, customers: CUSTOMERS }[view.name]) || general(view);
+  return html`<${Table} label=${label} columns=${columns} rows=${hits} keyOf=${(hit) => idOf(view, hit.row).join("\n")} />`;
 }
+
+/** The parts of a row's key, as they stand in addresses. */
+const idOf = (view, row) => view.key.map((column) => row[column] ?? "~");
 
 /** What was found in fields that have no column. */
 function Elsewhere({ hit, but }) {
@@ -50,13 +55,18 @@ function Elsewhere({ hit, but }) {
 }
 
 function general(view) {
-  return view.columns.slice(0, COLUMNS).map((column, n) => ({
-    name: title(column), wide: n === 1,
-    cell: (hit) => (marked(hit, column) ? html`<${Highlighted} text=${marked(hit, column)} />` : plain(hit.row[column])),
+  const columns = [...new Set([...view.key, ...view.columns])].slice(0, Math.max(COLUMNS, view.key.length));
+  return columns.map((column, n) => ({
+    name: title(column), wide: n === view.key.length,
+    cell: (hit) => {
+      const shown = marked(hit, column) ? html`<${Highlighted} text=${marked(hit, column)} />` : plain(hit.row[column]);
+      return view.key.includes(column) ? html`<${Link} to=${["view", view.name, ...idOf(view, hit.row)]}>${shown}<//>` : shown;
+    },
   }));
 }
 
-function plain(value) {
+/** Any value of any view. */
+export function plain(value) {
   if (value === null || value === undefined) return html`<span class="faint">–</span>`;
   if (typeof value === "object") return html`<${Name} value=${JSON.stringify(value)} />`;
   return typeof value === "string" && /^-?\d+\.\d\d$/.test(value) ? html`<${Money} amount=${value} />` : html`<${Name} value=${String(value)} />`;

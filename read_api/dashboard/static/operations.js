@@ -3,7 +3,7 @@ import { connection, get } from "./api.js";
 import { Chart, Spark } from "./chart.js";
 import { compact, count, duration, share, time, title, words } from "./format.js";
 import { requestsOf } from "./metrics.js";
-import { Bar, Figure, Instead, Panel, Status, Table } from "./parts.js";
+import { Bar, Figure, Instead, Link, Panel, Status, Table } from "./parts.js";
 import { html, useEffect, useMemo, useState, useStore } from "./view.js";
 
 const EVERY = 2_000;
@@ -108,7 +108,7 @@ function Views({ status }) {
     { name: "Search", cell: (v) => html`<${Searched} search=${v.search} status=${status} />` },
     { name: "Rebuild", wide: true, cell: (v) => html`<${Rebuild} rebuild=${v.rebuild} />` },
   ];
-  return html`<${Panel} name="Views" wide note="All views are refreshed in the transaction that applies an event, so they share one lag; pending keys and the search index may be behind it.">
+  return html`<${Panel} name="Views" wide aside=${html`<${Link} to=${["view"]}>Their rows<//>`} note="All views are refreshed in the transaction that applies an event, so they share one lag; pending keys and the search index may be behind it.">
     <${Table} label="Views" columns=${columns} rows=${status.views} keyOf=${(v) => v.view} /><//>`;
 }
 

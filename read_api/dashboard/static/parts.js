@@ -75,6 +75,11 @@ export function Table({ label, columns, rows, keyOf, fresh, compact }) {
   </div>`;
 }
 
+/** What leads on behind the rows that are shown; `more` as `useMore` has it. */
+export const More = ({ more }) => html`
+  ${more.cursor && html`<p class="more"><button onClick=${more.load} disabled=${more.loading}>${more.loading ? "Loading…" : "Show more"}</button></p>`}
+  ${more.error && html`<p class="empty" role="alert">${more.error.message}</p>`}`;
+
 /** A bar of parts of a whole: [{name, value, tone}]. The numbers stand beside it, so it is not read aloud. */
 export function Bar({ parts, whole }) {
   const all = whole ?? parts.reduce((sum, part) => sum + part.value, 0);

@@ -1,11 +1,11 @@
 // Search: words, facets and ranges over any searchable view. Everything that was asked stands in the address.
-import { get, useQuery } from "./api.js";
-import { useSearchable } from "./described.js";
+import { shop, useMore, useQuery } from "./api.js";
+import { useViews } from "./described.js";
 import { Export } from "./export.js";
 import { Facets, Ranges, filtersOf } from "./facets.js";
 import { clock, count, duration, words } from "./format.js";
 import { Hits } from "./hits.js";
-import { Instead, Link, Panel, Select } from "./parts.js";
+import { Instead, Link, More, Panel, Select } from "./parts.js";
 import { amend, requery, route } from "./route.js";
 import { html, useEffect, useMemo, useRef, useState, useStore } from "./view.js";
 
@@ -13,15 +13,15 @@ const PAGE = 25;
 const TYPING = 200; // milliseconds without a key before it is searched
 const AGAIN = 10_000; // the first page is asked anew, so that renames and an absent Elasticsearch show by themselves
 const roomy = matchMedia("(min-width: 861px)").matches; // else the filters are folded up at first
-const SORTS = {
+const SORTS = shop ? {
   orders: [["", "Most relevant"], ["-placed_at", "Newest first"], ["placed_at", "Oldest first"], ["-total", "Greatest total"], ["-updated_at", "Changed last"]],
   customers: [["", "Most relevant"], ["-orders", "Most orders"], ["-last_order_at", "Ordered last"], ["name", "Name"]],
-};
+} : {};
 
 export function Search({ parts }) {
   const { query } = useStore(route);
-  const described = useSearchable();
-  const views = described.data;
+  const described = useViews();
+  const views = described.data?.filter((v) => v.searched);
   if (!views) return html`<h1>Search</h1><${Instead} query=${described} />`;
   const view = views.find((v) => v.name === (parts[1] ?? "orders")) ?? views[0];
   if (!view) return html`<h1>Search</h1><p class="empty">No view declares what is searched of it.</p>`;
@@ -43,7 +43,7 @@ function Found({ view, query }) {
     const newly = counted.facets.filter((name) => named.includes(name));
     if (newly.length) setRefused([...refused, ...newly]);
   }, [named]);
-  const more = useMore(view, asked, first.data);
+  const more = useMore(`${view.path}/search`, { ...asked, facets: null }, first.data);
   useAgain(first);
   const found = first.data;
   return html`<div class="searching">
@@ -61,9 +61,8 @@ function Found({ view, query }) {
       ${found && !first.error && found.data.length
         ? html`<${Panel} name=${view.title} busy=${first.loading}
             aside=${html`<${Share} /><${Export} view=${view} filters=${filters} words=${query.q} />`}>
-            <${Hits} view=${view} hits=${[...found.data, ...more.hits]} />
-            ${more.cursor && html`<p class="more"><button onClick=${more.load} disabled=${more.loading}>${more.loading ? "Loading…" : "Show more"}</button></p>`}
-            ${more.error && html`<p class="empty" role="alert">${more.error.message}</p>`}
+            <${Hits} view=${view} hits=${[...found.data, ...more.rows]} />
+            <${More} more=${more} />
           <//>`
         : html`<${Panel} name=${view.title}><${Instead} query=${first} rows=${8} none="Nothing matches all of this. Take a filter away, or a word." /><//>`}
     </div>
@@ -125,22 +124,6 @@ function Share() {
     setTimeout(() => setCopied(false), 1_500);
   };
   return html`<button onClick=${copy}><span role="status">${copied ? "Link copied" : "Copy link"}</span></button>`;
-}
-
-/** The pages behind the first. They go with it when the question changes, or its first page was asked anew. */
-function useMore(view, asked, first) {
-  const [more, setMore] = useState({ of: null, hits: [], cursor: null });
-  const current = more.of === first ? more : { of: first, hits: [], cursor: first?.has_more ? first.next_cursor : null };
-  const load = async () => {
-    setMore({ ...current, loading: true, error: null });
-    try {
-      const { body } = await get(`${view.path}/search`, { ...asked, facets: null, cursor: current.cursor });
-      setMore({ of: first, hits: [...current.hits, ...body.data], cursor: body.has_more ? body.next_cursor : null });
-    } catch (error) {
-      setMore({ ...current, loading: false, error });
-    }
-  };
-  return { ...current, load };
 }
 
 function useAgain(first) {

@@ -4,9 +4,9 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from tests.e2e.browser.looking import ARGUMENTS, Window
+from tests.e2e.browser.looking import ARGUMENTS, PATIENCE, Window
 from tests.e2e.browser.shop import Shop
 from tests.world import world
 
@@ -17,6 +17,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("there is no chromium on this machine: `make browser` installs Debian's, as root")
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield launched
@@ -36,7 +37,7 @@ def shop(browser: Browser, database_url: str, read_database_url: str) -> Iterato
 @pytest.fixture
 def context(browser: Browser, shop: Shop) -> Iterator[BrowserContext]:
     made = browser.new_context(viewport={"width": 1280, "height": 900}, base_url=shop.url)
-    made.set_default_timeout(20_000)
+    made.set_default_timeout(PATIENCE)
     yield made
     made.close()
 

@@ -2,9 +2,11 @@
 
 import re
 from typing import Any
+from urllib.parse import urlsplit
 
 from playwright.sync_api import ConsoleMessage, Locator, Page, Request, expect
 
+PATIENCE = 20_000  # milliseconds
 # What chromium needs to run as root without a display, and to leave the network alone.
 ARGUMENTS = [
     "--no-sandbox",
@@ -22,6 +24,8 @@ PAGES = {
     "order": "#/order/o7",
     "customer": "#/customer/c1",
     "operations": "#/operations",
+    "views": "#/view",
+    "row": "#/view/product-sales/p1",
 }
 
 
@@ -30,6 +34,7 @@ class Window:
 
     def __init__(self, page: Page, url: str) -> None:
         self.page, self._url = page, url
+        self.asked = set[str]()  # paths
         self._complaints: list[str] = []
         self.expected: list[str] = []
         page.on("console", self._heard)
@@ -61,6 +66,7 @@ class Window:
             self._complaints.append(f"{message.type}: {message.text} ({message.location.get('url', '')})")
 
     def _asked(self, request: Request) -> None:
+        self.asked.add(urlsplit(request.url).path)
         if not request.url.startswith((self._url, "data:", "blob:")):
             self._complaints.append(f"asked elsewhere: {request.url}")
 

@@ -65,7 +65,8 @@ class Shop:
         self.start()
 
     def _environment(self, **settings: str) -> dict[str, str]:
-        return environment_with(READ_DATABASE_URL=self._read_url, GROUP=self.world.group, **settings)
+        its = {"GROUP": self.world.group, "PROJECTIONS": self.world.projections.name}
+        return environment_with(READ_DATABASE_URL=self._read_url, **its, **settings)
 
     def api(self, path: str, **parameters: Any) -> Any:
         answer = httpx.get(f"{self.url}/v1/{path}", params=parameters)
