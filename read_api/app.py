@@ -1,6 +1,6 @@
 """The application: one list and one row for each served view, and what tells how the service is."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -9,8 +9,6 @@ from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match, Route
-from starlette.types import Scope
 
 from projector.declare.personal import personal_columns
 from projector.declare.projections import load
@@ -24,7 +22,6 @@ from read_api.changes.endpoint import CONNECTIONS, Streams, feeds_of
 from read_api.compression import Compression
 from read_api.database import SEARCHES, Database
 from read_api.docs import docs_page
-from read_api.export.download import Download
 from read_api.export.endpoint import EXPORTS, LIMITS, Exports, export_handler
 from read_api.freshness import Waiters
 from read_api.health import AskEnds, Health
@@ -33,6 +30,7 @@ from read_api.openapi.document import document
 from read_api.problems import Problem, on_http_exception, on_problem
 from read_api.reading import Reader
 from read_api.resource import Resource, nested
+from read_api.routes import Handler, PlainRoute, Routes
 from read_api.search.elastic import Elastic
 from read_api.search.endpoint import Backends, search_handler
 from read_api.search.postgres import Postgres
@@ -54,7 +52,6 @@ PLAIN: dict[str, Any] = {
     # spans would hold paths and queries, and so values of rows, wherever a process has OpenTelemetry set up
     "telemetry": {"tracing": False, "metrics": False, "logs": False},
 }
-Handler = Callable[[Request], Awaitable[Response | Download]]
 
 
 def create_app(settings: Settings | None = None, ends: AskEnds | None = None) -> FastAPI:
@@ -103,6 +100,7 @@ def create_app(settings: Settings | None = None, ends: AskEnds | None = None) ->
     app = FastAPI(title="Prejoin", lifespan=lifespan, **PLAIN)
     app.exception_handler(Problem)(on_problem)
     app.exception_handler(HTTPException)(on_http_exception)
+    app.add_middleware(Routes, routes=app.router.routes)  # which are added below: it looks at the first request
     app.add_middleware(Compression)
     app.add_middleware(Gate, access=access, rates=Rates(settings.api_rate))
     if settings.origins:
@@ -117,19 +115,9 @@ def create_app(settings: Settings | None = None, ends: AskEnds | None = None) ->
     return app
 
 
-class _Route(Route):
-    """A plain route: `document` describes it, from the views' columns, and it skips what FastAPI does per parameter."""
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        if self.path.partition("{")[0] not in scope["path"]:  # most routes are others: told without a pattern
-            return Match.NONE, {}
-        match, found = super().matches(scope)
-        return match, {**found, "route": self} if match is not Match.NONE else found
-
-
 def _get(app: FastAPI, path: str, handler: Handler) -> None:
     """Add a route for GET, and with it HEAD."""
-    app.router.routes.append(_Route(path, handler, methods=["GET"]))
+    app.router.routes.append(PlainRoute(path, handler))
 
 
 def _route_services(app: FastAPI, health: Health, metrics: Metrics) -> None:
