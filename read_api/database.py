@@ -10,8 +10,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
 from projector.store.connect import TCP, options
 from read_api.problems import unavailable
-
-Row = tuple[Any, ...]
+from read_api.session import Row, Session
 
 POOL_SIZE = 8
 SEARCHES = 4  # of a pool of their own: however long they take, the other endpoints have theirs
@@ -30,8 +29,9 @@ class Database:
 
     def __init__(self, url: str, group: str, size: int = POOL_SIZE, limits: str = "") -> None:
         """`limits`: settings of the sessions in place of SESSION's, as options of libpq."""
-        self.pool: AsyncConnectionPool[AsyncConnection[Row]] = AsyncConnectionPool(
+        self.pool: AsyncConnectionPool[Session] = AsyncConnectionPool(
             url,
+            connection_class=Session,
             min_size=1,
             max_size=size,
             max_waiting=WAITING,
@@ -88,8 +88,7 @@ class Database:
         # not as a context, which would COMMIT, where each statement has done so
         connection = await self.pool.getconn()
         try:
-            cursor = await connection.execute(sql, values, binary=True)
-            return await cursor.fetchall()
+            return await connection.statements.rows(sql, values)
         finally:
             await self.pool.putconn(connection)
 

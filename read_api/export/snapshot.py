@@ -8,12 +8,13 @@ from typing import Any
 from psycopg import AsyncConnection, errors
 from sqlalchemy import select, true
 
-from read_api.database import Database, Row
+from read_api.database import Database
 from read_api.export.formats import FORMATS
 from read_api.export.parameters import Asked
 from read_api.freshness import Freshness
 from read_api.reading import ATTEMPTS, NOT_AS_DECLARED, missing
 from read_api.resource import Resource
+from read_api.session import Row
 from read_api.statements import DIALECT, NOW, Statement, order_by, parameters, where
 
 ROWS_OF_A_CHUNK = 200  # a row may have 1,000 lines
