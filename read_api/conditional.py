@@ -19,7 +19,9 @@ _TAG = re.compile(r'(?:W/)?"([\x21\x23-\x7e\x80-\xff]{0,200})"', re.ASCII)
 
 def known_tags(request: Request) -> list[str]:
     """The tags of what a client has, without quotes; `*` is whatever there is. What is no tag is passed over."""
-    text = ", ".join(request.headers.getlist(IF_NONE_MATCH))
+    if not (lines := request.headers.getlist(IF_NONE_MATCH)):
+        return []
+    text = ", ".join(lines)
     return [ANY] if text.strip() == ANY else [tag for tag in _TAG.findall(text)[:MOST_TAGS] if tag != ANY]
 
 

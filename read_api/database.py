@@ -67,10 +67,10 @@ class Database:
 
     async def all(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """All rows of a statement. A connection that Postgres closed meanwhile costs one more try, not an error."""
-        with _in_passing():
-            try:
-                return await self._run(sql, values)
-            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        try:
+            return await self._run(sql, values)
+        except psycopg.Error as error:
+            with _in_passing():
                 if not _lost(error):
                     raise
                 await self.pool.check()
@@ -108,4 +108,6 @@ def _in_passing() -> Iterator[None]:
 
 def _lost(error: psycopg.Error) -> bool:
     """Whether the session is gone, rather than the statement refused."""
+    if not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        return False
     return error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))

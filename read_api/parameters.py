@@ -49,9 +49,11 @@ def read_pairs(request: Request) -> list[tuple[str, str]]:
 
 
 def _decoded(raw: bytes) -> list[tuple[str, str]]:
+    if not raw:
+        return []
     found: list[tuple[str, str]] = []
     errors: list[ParameterError] = []
-    for part in raw.split(b"&") if raw else ():
+    for part in raw.split(b"&"):
         name, _, value = (unquote_to_bytes(side.replace(b"+", b" ")) for side in part.partition(b"="))
         try:
             found.append((name.decode(), value.decode()))

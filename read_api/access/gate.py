@@ -4,11 +4,12 @@ import base64
 import binascii
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from projector.settings import Settings
@@ -92,7 +93,7 @@ class Gate:
 
         async def telling(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(raw=message["headers"]).update(headers)
+                message["headers"] += [(name.lower().encode(), value.encode()) for name, value in headers.items()]
             await send(message)
 
         await self._app(scope, receive, telling)
@@ -113,6 +114,7 @@ class Gate:
         return self._rates.take(caller.id)
 
 
+@lru_cache(maxsize=64)  # of what may be as long as a head is
 def _names_this_machine(host: str) -> bool:
     """Whether a Host header does. A page of elsewhere may have its own name lead here (DNS rebinding), and then reads
     with the eyes of the browser that shows it.
