@@ -9,20 +9,22 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 import cramjam
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from read_api.fields import field
 
 SMALLEST = 1_024  # bytes: below it, it saves no packet
 LEVEL = 1  # of both: higher ones take several times as long for a tenth less
 LONGEST_HEADER = 500
 COMPRESSED = (
-    "application/json",
-    "application/problem+json",
-    "application/x-ndjson",
-    "text/csv",
-    "text/css",
-    "text/html",
-    "text/javascript",
+    b"application/json",
+    b"application/problem+json",
+    b"application/x-ndjson",
+    b"text/csv",
+    b"text/css",
+    b"text/html",
+    b"text/javascript",
 )
 
 
@@ -46,7 +48,7 @@ class Compression:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on."""
         if scope["type"] == "http":
-            send = _Sending(send, coding_for(Headers(scope=scope).get("accept-encoding", "")))
+            send = _Sending(send, coding_for(field(scope, b"accept-encoding") or ""))
         await self._app(scope, receive, send)
 
 
@@ -77,10 +79,11 @@ class _Sending:
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            headers = MutableHeaders(raw=message["headers"])
-            kind = headers.get("content-type", "").partition(";")[0]
+            kind = next((value for name, value in message["headers"] if name == b"content-type"), b"").partition(b";")[
+                0
+            ]
             if kind in COMPRESSED or message["status"] == 304:
-                headers.add_vary_header("Accept-Encoding")
+                message["headers"].append((b"vary", b"Accept-Encoding"))
                 if self._coding and kind in COMPRESSED:
                     self._head = message
                     return

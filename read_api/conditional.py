@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from starlette.requests import Request
 from starlette.responses import Response
 
-IF_NONE_MATCH = "If-None-Match"
+from read_api.fields import field
+
+IF_NONE_MATCH = b"if-none-match"
 ANY = "*"
 MOST_TAGS = 50
 _TAG = re.compile(r'(?:W/)?"([\x21\x23-\x7e\x80-\xff]{0,200})"', re.ASCII)
@@ -19,9 +21,8 @@ _TAG = re.compile(r'(?:W/)?"([\x21\x23-\x7e\x80-\xff]{0,200})"', re.ASCII)
 
 def known_tags(request: Request) -> list[str]:
     """The tags of what a client has, without quotes; `*` is whatever there is. What is no tag is passed over."""
-    if not (lines := request.headers.getlist(IF_NONE_MATCH)):
+    if not (text := field(request.scope, IF_NONE_MATCH)):
         return []
-    text = ", ".join(lines)
     return [ANY] if text.strip() == ANY else [tag for tag in _TAG.findall(text)[:MOST_TAGS] if tag != ANY]
 
 

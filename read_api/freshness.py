@@ -9,6 +9,7 @@ from typing import NamedTuple
 from starlette.requests import Request
 
 from read_api.database import Database
+from read_api.fields import field
 from read_api.problems import ParameterError, Problem, bad_request, unavailable
 
 MIN_POSITION, PREFER, APPLIED = "Prejoin-Min-Position", "Prefer", "Preference-Applied"
@@ -77,11 +78,11 @@ def reached(wanted: Positions, applied: Positions) -> bool:
 
 def read_wanted(request: Request) -> Wanted:
     """The positions that a request asks for. Raises a 400 Problem."""
-    lines = request.headers.getlist(MIN_POSITION)
-    if not lines:
+    text = field(request.scope, MIN_POSITION.lower().encode())
+    if text is None:
         return Wanted({}, None)
     try:
-        positions = parse_positions(",".join(lines).split(","))
+        positions = parse_positions(text.split(","))
     except ValueError as error:
         raise bad_request([ParameterError(MIN_POSITION, str(error))]) from None
     return Wanted(positions, read_wait(request.headers.getlist(PREFER)))

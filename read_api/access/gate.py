@@ -9,7 +9,6 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from projector.settings import Settings
@@ -18,6 +17,7 @@ from read_api.access.keys import Keys, is_key
 from read_api.access.rates import Rates
 from read_api.access.tokens import Tokens
 from read_api.database import Database
+from read_api.fields import field
 from read_api.problems import Problem
 
 PROBES = ("/livez", "/readyz")
@@ -100,13 +100,15 @@ class Gate:
 
     async def _let_in(self, scope: Scope) -> Mapping[str, str]:
         address = (scope.get("client") or ("", 0))[0]
-        asked = Headers(scope=scope)
+        authorization, host = field(scope, b"authorization") or "", field(scope, b"host") or ""
         try:
-            caller = await self._access.caller(asked.get("authorization", ""), address, asked.get("host", ""))
+            caller = await self._access.caller(authorization, address, host)
         except Problem as problem:
             if problem.status == 401:
                 problem.headers |= self._rates.take(f"address:{address}")
-                if "text/html" in asked.get("accept", ""):  # a browser then asks for a key by itself, as a password
+                if "text/html" in (
+                    field(scope, b"accept") or ""
+                ):  # a browser then asks for a key by itself, as a password
                     # alone: Chromium takes two challenges in one field for one, whose scheme is the first
                     problem.headers["WWW-Authenticate"] = 'Basic realm="prejoin", charset="UTF-8"'
             raise
