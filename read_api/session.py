@@ -22,6 +22,7 @@ Row = tuple[Any, ...]
 USES = 5  # of a statement before it is prepared, and how many are kept, the last used: as psycopg does by itself
 MOST_KEPT = 100
 SECONDS_TO_END = 5.0  # for a statement that is cancelled; then the session is closed
+SECONDS_BETWEEN = 0.1  # between two tries to cancel it
 
 
 class Session(AsyncConnection[Row]):
@@ -118,7 +119,9 @@ class Statements:
             if self._libpq.transaction_status == TransactionStatus.ACTIVE:
                 with suppress(psycopg.Error, TimeoutError):
                     async with asyncio.timeout(SECONDS_TO_END):
-                        await self._session.cancel_safe(timeout=SECONDS_TO_END)
+                        while not self._done.done():  # one that comes before the statement has begun does nothing
+                            await self._session.cancel_safe(timeout=SECONDS_TO_END)
+                            await asyncio.wait([self._done], timeout=SECONDS_BETWEEN)
                         await self._done
         finally:
             if self._libpq.transaction_status == TransactionStatus.ACTIVE:

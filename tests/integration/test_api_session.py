@@ -98,7 +98,11 @@ def test_no_more_statements_stay_prepared_than_are_kept(run: Run, read_database_
 
 
 @either_loop
-def test_who_goes_leaves_a_session_that_answers_the_next(run: Run, read_database_url: str) -> None:
+def test_who_goes_leaves_a_session_that_answers_the_next(
+    run: Run, read_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "SECONDS_TO_END", 20)
+
     async def asked(session: Session) -> None:
         for _ in range(USES + 2):
             await _dropped(session)
