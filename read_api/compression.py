@@ -79,9 +79,7 @@ class _Sending:
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            kind = next((value for name, value in message["headers"] if name == b"content-type"), b"").partition(b";")[
-                0
-            ]
+            kind = dict(message["headers"]).get(b"content-type", b"").partition(b";")[0]
             if kind in COMPRESSED or message["status"] == 304:
                 message["headers"].append((b"vary", b"Accept-Encoding"))
                 if self._coding and kind in COMPRESSED:

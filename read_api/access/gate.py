@@ -106,10 +106,9 @@ class Gate:
         except Problem as problem:
             if problem.status == 401:
                 problem.headers |= self._rates.take(f"address:{address}")
-                if "text/html" in (
-                    field(scope, b"accept") or ""
-                ):  # a browser then asks for a key by itself, as a password
-                    # alone: Chromium takes two challenges in one field for one, whose scheme is the first
+                if "text/html" in (field(scope, b"accept") or ""):
+                    # a browser then asks for a key by itself, as a password alone: Chromium takes two challenges in
+                    # one field for one, whose scheme is the first
                     problem.headers["WWW-Authenticate"] = 'Basic realm="prejoin", charset="UTF-8"'
             raise
         scope["caller"] = caller
