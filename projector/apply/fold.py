@@ -32,8 +32,10 @@ def fold_all(
         if letter is not None:
             letters.add(letter)
             outcome.dead_letters[letter.reason] = outcome.dead_letters.get(letter.reason, 0) + 1
+        if limit is None:
+            continue
         window.add(letter is not None)
-        if limit is not None and window.full and window.bad > limit * window.size:
+        if window.full and window.bad > limit * window.size:
             raise MostlyBad(each)
     return letters, window
 

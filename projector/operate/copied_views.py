@@ -1,4 +1,4 @@
-"""The views of a copy, made from its entities by their queries: some at once, each after those that it reads."""
+"""The views of a copy, made from its entities by their queries: some at once, each after what it reads."""
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -7,15 +7,19 @@ from graphlib import TopologicalSorter
 from typing import Any
 
 import psycopg
+from sqlalchemy import Table
 
+from projector.declare.entity import Entity
 from projector.declare.projections import Projections, reads
 from projector.declare.sql import plain, quoted
 from projector.declare.view import Relation, unsound_key
 from projector.store import definitions
-from projector.store.connect import connect, end_with_client
+from projector.store.connect import connect, end_with_client, engine
 from projector.store.copies import Copy
+from projector.store.entity_tables import bring_along
 from projector.store.names import copy_group, generation_name, schemas
 
+_Part = Entity[Any] | Relation
 _BUILT = "INSERT INTO served (relation, generation) VALUES (%s, %s)"
 _OWN = "INSERT INTO generations (relation, generation, version, digest, state) VALUES (%s, %s, %s, %s, 'live')"
 
@@ -29,33 +33,44 @@ def build_views(
     word_indexes: bool,
     tell: Callable[[int, str], None],
 ) -> None:
-    """Make each view that is not there yet, in a transaction of its own; `tell` is told how many are and what begins.
+    """Give the entities their indexes, and make each view that is not there yet, in a transaction of its own.
 
-    Raises DeclarationError where a view's key does not tell its rows apart.
+    `tell` is told how many views are made, and what begins. Raises DeclarationError where a view's key does not tell
+    its rows apart.
     """
     with connect(url, copy_group(group, copy.id), name="prejoin rebuild") as there:
         built = {name for (name,) in there.execute("SELECT relation FROM served")}
-    names = {relation.table: relation.name for relation in projections.relations}
-    order = TopologicalSorter({r.name: {names[t] for t in reads(r) if t in names} for r in projections.relations})
-    order.prepare()
     making = _Making(url, group, projections, copy, word_indexes)
-    running: dict[Future[None], str] = {}
+    order = _order(projections)
+    order.prepare()
+    running: dict[Future[None], _Part] = {}
     with ThreadPoolExecutor(jobs, "build") as pool:
         try:
             while order.is_active():
-                for name in order.get_ready():
-                    if name in built:
-                        order.done(name)
-                    else:
-                        tell(len(built), name)
-                        running[pool.submit(making.make, projections.relation(name))] = name
+                for each in order.get_ready():
+                    if each.name in built and not isinstance(each, Entity):
+                        order.done(each)
+                        continue
+                    tell(len(built), each.name)
+                    running[pool.submit(making.make, each)] = each
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     future.result()
-                    built.add(name := running.pop(future))
-                    order.done(name)
+                    order.done(each := running.pop(future))
+                    if not isinstance(each, Entity):
+                        built.add(each.name)
         except BaseException:
             making.cancel()
             raise
+
+
+def _order(projections: Projections) -> TopologicalSorter[_Part]:
+    """Each entity, and each view behind what it reads."""
+    of: dict[Table, _Part] = {t: e for e in projections.entities for t in definitions.entity_tables(e)}
+    of |= {relation.table: relation for relation in projections.relations}
+    order = TopologicalSorter[_Part]()
+    for part in dict.fromkeys(of.values()):
+        order.add(part, *(() if isinstance(part, Entity) else {of[table] for table in reads(part)}))
+    return order
 
 
 class _Making:
@@ -66,8 +81,24 @@ class _Making:
         self._digests = definitions.relation_digests(projections)
         self._connections: list[psycopg.Connection[Any]] = []
 
-    def make(self, relation: Relation) -> None:
-        """Table, rows, indexes, statistics."""
+    def make(self, part: _Part) -> None:
+        """Of a view table, rows, indexes and statistics; of an entity, whose rows are there, what is behind them."""
+        if isinstance(part, Entity):
+            self._complete(part)
+        else:
+            self._view(part)
+
+    def _complete(self, entity: Entity[Any]) -> None:
+        database, schema = engine(self._url, self._own), schemas(self._own)[1]
+        with database.begin() as connection:
+            driver = connection.connection.driver_connection
+            assert isinstance(driver, psycopg.Connection)
+            self._connections.append(driver)
+            bring_along(connection, schema, entity)
+            for table in definitions.entity_tables(entity):
+                connection.exec_driver_sql(f"ANALYZE {quoted(schema)}.{quoted(table.name)}")
+
+    def _view(self, relation: Relation) -> None:
         with connect(self._url, self._own, autocommit=True, name="prejoin rebuild") as there:
             end_with_client(there)
             self._connections.append(there)  # a closed one is not cancelled

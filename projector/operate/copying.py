@@ -201,7 +201,6 @@ class Copying:
             look()
         with closing(share.loading(self._projections)) as loading:
             settling.settle(loading)
-        copies.index_entities(self._url, self._group, self._projections, copy)
         copies.tell(self._connection, copy, "building")
 
     def _purged(self) -> dict[Place, datetime]:

@@ -1,11 +1,13 @@
 """A log loaded into the entities of a copy, by several processes, each with partitions of its own."""
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import signal
 import threading
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -16,7 +18,6 @@ import psycopg
 
 from projector.apply.batch import Chunk, TopicPartition
 from projector.apply.loading import Loading, Place
-from projector.apply.memory import tame_garbage_collection
 from projector.declare.projections import Projections, load
 from projector.errors import Passing, PrejoinError
 from projector.history.log import History
@@ -84,13 +85,15 @@ def load_log(
 
 
 def _shares(left: Mapping[TopicPartition, int], jobs: int) -> list[list[TopicPartition]]:
-    """The partitions in shares of about the same size: the largest first, each to who has least."""
+    """The partitions in shares that take about as long: the largest first, each to who has least of its topic, for
+    records of one topic cost alike, and of all.
+    """
     shares: list[list[TopicPartition]] = [[] for _ in range(min(jobs, len(left)))]
-    sizes = [0] * len(shares)
+    sizes = [Counter[str]() for _ in shares]
     for tp in sorted(left, key=lambda tp: left[tp], reverse=True):
-        least = sizes.index(min(sizes))
+        least = min(range(len(shares)), key=lambda n: (sizes[n][tp.topic], sizes[n].total()))
         shares[least].append(tp)
-        sizes[least] += left[tp]
+        sizes[least][tp.topic] += left[tp]
     return shares
 
 
@@ -104,6 +107,7 @@ def _load(share: Share, projections: Projections) -> None:
                         f"{tp.topic}/{tp.partition} is being loaded by somebody else, a run that was ended perhaps; "
                         "give the command again"
                     )
+                gc.collect()  # of a batch little is left by now to look through
 
 
 def in_batches(chunks: Iterable[Chunk], most: int) -> Iterator[list[Chunk]]:
@@ -125,9 +129,11 @@ def _run(share: Share, told: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C hears who started it
     os.nice(NICE)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    tame_garbage_collection()
+    gc.disable()  # it would look through each batch again and again, for a third of the time that decoding takes
     try:
-        _load(share, load(share.projections))
+        projections = load(share.projections)
+        gc.freeze()
+        _load(share, projections)
     except Exception as error:  # noqa: BLE001 - the process's boundary
         told.send(_said(error))
         raise SystemExit(1) from None

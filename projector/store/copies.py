@@ -20,7 +20,6 @@ from projector.errors import PrejoinError
 from projector.store import generations
 from projector.store.connect import engine
 from projector.store.definitions import declarations_digest, entity_tables, relation_digests, table_ddl
-from projector.store.entity_tables import bring_along
 from projector.store.migrate import upgrade_engine
 from projector.store.names import SNAPSHOT_NAME, copy_group, schemas
 
@@ -130,20 +129,6 @@ def prepare(
                 begin = [(*place, at, topic_ids.get(place[0])) for place, at in starts.items()]
                 cursor.executemany(_BEGIN, begin)
                 cursor.executemany(_REACHES, [place for *place, _ in begin])
-    finally:
-        database.dispose()
-
-
-def index_entities(url: str, group: str, projections: Projections, copy: Copy) -> None:
-    """Give the copy's entity tables the indexes that key queries need."""
-    own = copy_group(group, copy.id)
-    database = engine(url, own)
-    try:
-        for entity in projections.entities:
-            with database.begin() as connection:
-                bring_along(connection, schemas(own)[1], entity)
-                for table in entity_tables(entity):
-                    connection.exec_driver_sql(f'ANALYZE "{schemas(own)[1]}".{table.name}')
     finally:
         database.dispose()
 

@@ -21,6 +21,7 @@ from tests.history import Past
 from tests.integration.shop_in_kafka import PARTITIONS, fresh_topics, publish
 from tests.model import Model, Record
 from tests.model.histories import random_stream
+from tests.shelf import book, shelf
 from tests.world import World, world
 
 
@@ -75,6 +76,22 @@ def test_the_copy_is_what_the_live_path_made_to_the_last_hidden_column(shop: Wor
     assert (entities(shop), journals(shop), shop.fetch(positions)) == before
     agree(shop, Model().apply_all(records))
     assert run.notes == []
+
+
+def test_what_postgres_refuses_is_the_same_dead_letter_in_a_copy(database_url: str) -> None:
+    made = World(database_url, shelf())
+    try:
+        records = [book(f"b{n}", offset=n, pages=10**n, bought_at="2026-01-01T00:00:00.5+02:00") for n in range(25)]
+        made.given(records)
+        before = entities(made)
+        assert [pages for _, _, _, pages, *_ in before["books"]] == [10**n for n in sorted(range(19), key=str)]
+        assert [offset for _, _, offset, _ in made.dead_letters()] == list(range(19, 25))
+        letters = made.fetch('SELECT "offset", reason, detail FROM dead_letters ORDER BY 1')
+        from_events(made, Past(records)).run()
+        assert entities(made) == before
+        assert made.fetch('SELECT "offset", reason, detail FROM dead_letters ORDER BY 1') == letters
+    finally:
+        made.drop()
 
 
 @pytest.mark.parametrize("seed", range(3))
