@@ -93,7 +93,7 @@ class Loading(Applier):
             yield cursor, NoViews(), Opened(journals, erasures, None)
 
     def _admit(self, cursor: psycopg.Cursor[Any], incoming: list[Incoming]) -> list[Incoming]:
-        for each in incoming:
+        for each in incoming if self._given_up else ():
             record = each.record
             if self._given_up.get((record.topic, record.partition, record.offset)) == record_time(record):
                 each.reject("it was purged")

@@ -1,10 +1,11 @@
 """The views of a copy, made from its entities by their queries: some at once, each after what it reads."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from functools import partial
 from graphlib import TopologicalSorter
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from sqlalchemy import Table
@@ -19,7 +20,6 @@ from projector.store.copies import Copy
 from projector.store.entity_tables import bring_along
 from projector.store.names import copy_group, generation_name, schemas
 
-_Part = Entity[Any] | Relation
 _BUILT = "INSERT INTO served (relation, generation) VALUES (%s, %s)"
 _OWN = "INSERT INTO generations (relation, generation, version, digest, state) VALUES (%s, %s, %s, %s, 'live')"
 
@@ -33,7 +33,7 @@ def build_views(
     word_indexes: bool,
     tell: Callable[[int, str], None],
 ) -> None:
-    """Give the entities their indexes, and make each view that is not there yet, in a transaction of its own.
+    """Make each view that is not there yet, in a transaction of its own, and the indexes of entities.
 
     `tell` is told how many views are made, and what begins. Raises DeclarationError where a view's key does not tell
     its rows apart.
@@ -41,35 +41,43 @@ def build_views(
     with connect(url, copy_group(group, copy.id), name="prejoin rebuild") as there:
         built = {name for (name,) in there.execute("SELECT relation FROM served")}
     making = _Making(url, group, projections, copy, word_indexes)
-    order = _order(projections)
+    order = _order(projections, making, built)
     order.prepare()
-    running: dict[Future[None], _Part] = {}
+    running: dict[Future[None], _Step] = {}
     with ThreadPoolExecutor(jobs, "build") as pool:
         try:
             while order.is_active():
-                for each in order.get_ready():
-                    if each.name in built and not isinstance(each, Entity):
-                        order.done(each)
-                        continue
-                    tell(len(built), each.name)
-                    running[pool.submit(making.make, each)] = each
+                for step in order.get_ready():
+                    tell(len(built), step.name)
+                    running[pool.submit(step.run)] = step
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     future.result()
-                    order.done(each := running.pop(future))
-                    if not isinstance(each, Entity):
-                        built.add(each.name)
+                    order.done(step := running.pop(future))
+                    built |= {step.name} & copy.generations.keys()
         except BaseException:
             making.cancel()
             raise
 
 
-def _order(projections: Projections) -> TopologicalSorter[_Part]:
-    """Each entity, and each view behind what it reads."""
-    of: dict[Table, _Part] = {t: e for e in projections.entities for t in definitions.entity_tables(e)}
-    of |= {relation.table: relation for relation in projections.relations}
-    order = TopologicalSorter[_Part]()
-    for part in dict.fromkeys(of.values()):
-        order.add(part, *(() if isinstance(part, Entity) else {of[table] for table in reads(part)}))
+class _Step(NamedTuple):
+    name: str
+    run: Callable[[], None]
+
+
+def _order(projections: Projections, making: "_Making", built: Collection[str]) -> TopologicalSorter[_Step]:
+    """Statistics of the entities, then each view behind what it reads, and what nobody waits for, their indexes."""
+    order = TopologicalSorter[_Step]()
+    behind: dict[Table, _Step] = {}
+    for entity in projections.entities:
+        order.add(step := _Step(f"statistics of {entity.name}", partial(making.analyze, entity)))
+        behind |= dict.fromkeys(definitions.entity_tables(entity), step)
+    known = list(dict.fromkeys(behind.values()))
+    for relation in projections.relations:
+        if relation.name not in built:
+            step = behind[relation.table] = _Step(relation.name, partial(making.make, relation))
+            order.add(step, *{behind[table] for table in reads(relation) if table in behind})
+    for entity in projections.entities:
+        order.add(_Step(f"indexes of {entity.name}", partial(making.index, entity)), *known)
     return order
 
 
@@ -81,27 +89,23 @@ class _Making:
         self._digests = definitions.relation_digests(projections)
         self._connections: list[psycopg.Connection[Any]] = []
 
-    def make(self, part: _Part) -> None:
-        """Of a view table, rows, indexes and statistics; of an entity, whose rows are there, what is behind them."""
-        if isinstance(part, Entity):
-            self._complete(part)
-        else:
-            self._view(part)
+    def analyze(self, entity: Entity[Any]) -> None:
+        """What Postgres must know of an entity to plan well."""
+        with self._connected() as there:
+            for table in definitions.entity_tables(entity):
+                there.execute(f"ANALYZE {quoted(table.name)}")
 
-    def _complete(self, entity: Entity[Any]) -> None:
-        database, schema = engine(self._url, self._own), schemas(self._own)[1]
-        with database.begin() as connection:
+    def index(self, entity: Entity[Any]) -> None:
+        """The indexes that key queries need."""
+        with engine(self._url, self._own).begin() as connection:
             driver = connection.connection.driver_connection
             assert isinstance(driver, psycopg.Connection)
             self._connections.append(driver)
-            bring_along(connection, schema, entity)
-            for table in definitions.entity_tables(entity):
-                connection.exec_driver_sql(f"ANALYZE {quoted(schema)}.{quoted(table.name)}")
+            bring_along(connection, schemas(self._own)[1], entity)
 
-    def _view(self, relation: Relation) -> None:
-        with connect(self._url, self._own, autocommit=True, name="prejoin rebuild") as there:
-            end_with_client(there)
-            self._connections.append(there)  # a closed one is not cancelled
+    def make(self, relation: Relation) -> None:
+        """Table, rows, indexes, statistics."""
+        with self._connected() as there:
             # the functions that indexes name are the group's, which stay
             path = ", ".join(f'"{schema}"' for schema in (*schemas(self._own), self._group))
             there.execute(f"SET search_path = {path}")
@@ -114,19 +118,30 @@ class _Making:
             with suppress(psycopg.OperationalError):  # Postgres is away
                 connection.cancel_safe()
 
+    @contextmanager
+    def _connected(self) -> Iterator[psycopg.Connection[Any]]:
+        with connect(self._url, self._own, autocommit=True, name="prejoin rebuild") as there:
+            end_with_client(there)
+            self._connections.append(there)  # a closed one is not cancelled
+            yield there
+
     def _make(self, cursor: psycopg.Cursor[Any], relation: Relation) -> None:
         cursor.execute("SET LOCAL work_mem = '256MB'")
         cursor.execute("SET LOCAL maintenance_work_mem = '256MB'")
         name, generation, schema = relation.name, self._generations[relation.name], schemas(self._group)[2]
         table = quoted(generation_name(name, generation))
-        cursor.execute(definitions.generation_ddl(self._projections, relation, self._generations, schema))
         if relation.stored:
+            without_key, key = definitions.keyless_ddl(relation, generation, schema)
             columns = ", ".join(quoted(c.name) for c in relation.table.c)
             query = plain(definitions.served_query(self._projections, relation, self._generations))
+            cursor.execute(without_key)
+            cursor.execute(f"INSERT INTO {table} ({columns}) {query}")
             try:
-                cursor.execute(f"INSERT INTO {table} ({columns}) {query}")
+                cursor.execute(key)
             except psycopg.IntegrityError:  # what Postgres says of it holds the row
                 raise unsound_key(relation) from None
+        else:
+            cursor.execute(definitions.generation_ddl(self._projections, relation, self._generations, schema))
         for ddl in definitions.indexes(self._projections, relation, self._generations, self._word_indexes).values():
             cursor.execute(ddl)
         if relation.stored:

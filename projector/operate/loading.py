@@ -23,7 +23,7 @@ from projector.errors import Passing, PrejoinError
 from projector.history.log import History
 from projector.outages import in_a_line, passes
 
-BATCH = 20_000  # records applied in one transaction
+BATCH = 40_000  # records applied in one transaction
 BYTES = 32 << 20
 SECONDS_BETWEEN_LOOKS = 0.5
 NICE = 10  # what is live comes first

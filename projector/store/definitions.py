@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Index, MetaData, Select, Table
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy import Index, MetaData, PrimaryKeyConstraint, Select, Table, UniqueConstraint
+from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable
 
 from projector.declare.entity import FILLFACTOR, Entity
 from projector.declare.projections import Projections, reads
@@ -79,6 +79,16 @@ def generation_ddl(projections: Projections, relation: Relation, generations: Ma
         return table_ddl(generation_table(relation, generation), schema)
     query = plain(served_query(projections, relation, generations))
     return f"CREATE VIEW {quoted(schema)}.{quoted(generation_name(relation.name, generation))} AS {query}"
+
+
+def keyless_ddl(relation: Relation, generation: int, schema: str) -> tuple[str, str]:
+    """CREATE TABLE of one generation of a stored relation without its key, and what adds that: sooner done over rows
+    that are there than row by row.
+    """
+    table = generation_table(relation, generation).to_metadata(MetaData(), schema=schema)
+    (key,) = (c for c in table.constraints if isinstance(c, PrimaryKeyConstraint | UniqueConstraint) and c.columns)
+    add = plain(AddConstraint(key))  # which leaves it out of CREATE TABLE
+    return f"{plain(CreateTable(table)).strip()} WITH (fillfactor = {FILLFACTOR})", add
 
 
 def index_ddl(index: Index) -> str:
