@@ -71,7 +71,7 @@ def test_its_sessions_ended_at_each_step_it_goes_on_and_what_is_served_stays(
     through_outages(run.run, step, said.append)
     assert len(seen) >= 8
     assert len(said) > 3
-    assert {line.partition(": ")[2] for line in said} <= {
+    assert {line.rpartition(": ")[2] for line in said} <= {
         f"{why}; trying again, for 120 s at most"
         for why in (
             "terminating connection due to administrator command",
