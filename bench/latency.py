@@ -112,7 +112,6 @@ async def sample(
     prefix: str,
     arrived: dict[str, float],
     samples: float = SAMPLES_A_SECOND,
-    pause: Callable[[float], float] = soon,
 ) -> tuple[list[float], list[float]]:
     """Publish at a steady rate; the order of some ticks is followed. What the first seconds show is left out."""
     steady = rate > samples
@@ -126,7 +125,7 @@ async def sample(
             await asyncio.sleep(due - time.monotonic())
             if tick % every == 0 and tick * period >= (SECONDS_TO_SETTLE if steady else 0):
                 key = f"{prefix}{tick}"
-                followed[key] = due, asyncio.create_task(visible(look, key, due, pause))
+                followed[key] = due, asyncio.create_task(visible(look, key, due))
             for message in _due(prefix, tick, steady):
                 await send(message)
         found = [await task for _, task in followed.values()]
@@ -153,13 +152,13 @@ def _due(prefix: str, tick: int, steady: bool) -> Iterator[Message]:
                 yield follow_up(f"{prefix}{before}", step)
 
 
-async def visible(look: Look, key: str, due: float, pause: Callable[[float], float] = soon) -> float:
+async def visible(look: Look, key: str, due: float) -> float:
     """Seconds until it is there."""
     while not await look(key):
         waited = time.monotonic() - due
         if waited > LONGEST:
             raise BenchError(f"{key} was not visible after {LONGEST:.0f} s")
-        await asyncio.sleep(pause(waited))
+        await asyncio.sleep(soon(waited))
     return time.monotonic() - due
 
 

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from elasticsearch import Elasticsearch
@@ -21,6 +22,7 @@ VIEW = "order_overview"
 ROWS: dict[str, Any] = {"bool": {"must_not": {"term": {STATE_FIELD: STATE}}}}
 SECONDS_FOR_A_REQUEST = 60.0
 SECONDS_BETWEEN_LOOKS = 0.05
+SECONDS_BETWEEN_COUNTS = 0.01
 LONGEST = 120.0
 
 
@@ -38,6 +40,21 @@ class OrdersIndex:
         index = index or self.name
         self.client.indices.refresh(index=index)
         return int(self.client.count(index=index, query=query or ROWS)["count"])
+
+    def writes(self, index: str = "") -> int:
+        """Documents that Elasticsearch has written there so far, those replaced included."""
+        told = self.client.indices.stats(index=index or self.name, metric="indexing")
+        return int(told["_all"]["primaries"]["indexing"]["index_total"])
+
+    def found(self, count: int, writes: int, began: float, index: str = "", **query: Any) -> float:
+        """Seconds since a moment (monotonic) until so many documents of a query are found.
+
+        Looked for, each time with a forced refresh, once there are as many writes: to look earlier would only be work
+        for Elasticsearch.
+        """
+        while self.writes(index) < writes and time.monotonic() - began < LONGEST:
+            time.sleep(SECONDS_BETWEEN_COUNTS)
+        return reached(partial(self.count, index, **query), count, began)
 
     def documents(self, **query: Any) -> list[dict[str, Any]]:
         """Documents of rows, all or those of a query, as the bulk helper takes them."""
@@ -58,7 +75,7 @@ class OrdersIndex:
     @contextmanager
     def another(self) -> Iterator[str]:
         """An empty index of the same mapping and settings."""
-        name = f"{self.name}_beside"
+        name = f"beside.{self.name}"  # not among those that the indexer sweeps away
         settings = {"index": self._document.settings}
         self.client.indices.create(index=name, settings=settings, mappings=self._document.mapping)
         try:

@@ -5,11 +5,12 @@ Elasticsearch shows what was written once a second: half a second at the median 
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 
 import aiohttp
 
-from bench.latency import STEPS, middle, sample, visible, worst
+from bench.latency import LONGEST, STEPS, Look, middle, sample, visible, worst
 from bench.place import BenchError, Place, say
 from bench.results import Result
 from bench.search_index import orders_index, reached, wrong_documents
@@ -37,8 +38,9 @@ def measure(where: Place, size: Size) -> Iterator[Result]:
         indexer.until(0)
         say(f"search: from event to hit at {rate:g} events/s")
         elastic = where.endpoints.elasticsearch_url
-        found, its, degraded = asyncio.run(_both(where, url, f"{elastic}/{beside}", rate, seconds))
-        placed = int(seconds * rate / STEPS)
+        asyncio.run(_both(where, url, f"{elastic}/{beside}", rate, size.search_settles, "w"))
+        found, its, degraded = asyncio.run(_both(where, url, f"{elastic}/{beside}", rate, seconds, "s"))
+        placed = int(seconds * rate / STEPS) + int(size.search_settles * rate / STEPS)
         reached(index.count, placed, time.monotonic())
         wrong = wrong_documents(where, group)
     details = {"events_per_second": rate, "seconds": seconds, "samples": len(found), "peer_samples": len(its)}
@@ -48,48 +50,73 @@ def measure(where: Place, size: Size) -> Iterator[Result]:
 
 
 async def _both(
-    where: Place, url: str, beside: str, rate: float, seconds: float
+    where: Place, url: str, beside: str, rate: float, seconds: float, prefix: str
 ) -> tuple[list[float], list[float], int]:
     """Samples of ours and of Elasticsearch's own; and how many answers came from Postgres, which count as none."""
     degraded = 0
     async with aiohttp.ClientSession() as session:
 
-        async def is_found(key: str) -> bool:
+        async def ours(keys: list[str]) -> list[str]:
             nonlocal degraded
-            async with session.get(f"{url}/v1/orders/search", params={"order_id": key}) as answer:
+            asked = {"order_id": ",".join(keys), "fields": "order_id", "limit": "200"}
+            async with session.get(f"{url}/v1/orders/search", params=asked) as answer:
                 if answer.status != 200:
                     raise BenchError(f"a search answers {answer.status}")
                 told = await answer.json()
             degraded += told["degraded"]
-            return not told["degraded"] and [hit["row"]["order_id"] for hit in told["data"]] == [key]
+            return [] if told["degraded"] else [hit["row"]["order_id"] for hit in told["data"]]
 
-        own = asyncio.create_task(_own(session, beside, seconds))
-        _, found = await sample(where, is_found, rate, seconds, "s", {}, SAMPLES_A_SECOND, _pause)
-        return found, await own, degraded
+        async def its(keys: list[str]) -> list[str]:
+            query = {"query": {"terms": {"is.order_id": keys}}, "size": 200}
+            async with session.post(f"{beside}/_search", json=query) as answer:
+                answer.raise_for_status()
+                return [hit["_id"] for hit in (await answer.json())["hits"]["hits"]]
+
+        async with looking(ours) as is_ours, looking(its) as is_its:
+            own = asyncio.create_task(_own(session, beside, seconds, prefix, is_its))
+            _, found = await sample(where, is_ours, rate, seconds, prefix, {}, SAMPLES_A_SECOND)
+            return found, await own, degraded
 
 
-async def _own(session: aiohttp.ClientSession, index: str, seconds: float) -> list[float]:
+@asynccontextmanager
+async def looking(search: Callable[[list[str]], Awaitable[list[str]]]) -> AsyncIterator[Look]:
+    """A look that ends when the key is found: all that wait are looked for at once, or the looking alone would keep
+    Elasticsearch busy.
+    """
+    waiting: dict[str, asyncio.Future[bool]] = {}
+
+    async def look(key: str) -> bool:
+        waiting[key] = asyncio.get_running_loop().create_future()
+        async with asyncio.timeout(LONGEST):
+            return await waiting[key]
+
+    async def search_on() -> None:
+        while True:
+            for key in await search(list(waiting)) if waiting else ():
+                waiting.pop(key).set_result(True)
+            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+
+    searching = asyncio.create_task(search_on())
+    try:
+        yield look
+    finally:
+        searching.cancel()
+        with suppress(asyncio.CancelledError):
+            await searching
+
+
+async def _own(session: aiohttp.ClientSession, index: str, seconds: float, prefix: str, look: Look) -> list[float]:
     """Seconds from a document that is to be put into an index to a search that finds it."""
 
     async def put(key: str, due: float) -> float:
         async with session.put(f"{index}/_doc/{key}", json={"is": {"order_id": key}}) as answer:
             answer.raise_for_status()
-        return await visible(is_found, key, due, _pause)
-
-    async def is_found(key: str) -> bool:
-        query = {"query": {"term": {"is.order_id": key}}}
-        async with session.post(f"{index}/_search", json=query) as answer:
-            answer.raise_for_status()
-            return bool((await answer.json())["hits"]["total"]["value"] == 1)
+        return await visible(look, key, due)
 
     start, tasks = time.monotonic(), list[asyncio.Task[float]]()
     for tick in range(int(seconds)):
         # not at the same moment of each second: that is when the index is refreshed
         due = start + tick * 1.09
         await asyncio.sleep(due - time.monotonic())
-        tasks.append(asyncio.create_task(put(f"d{tick}", due)))
+        tasks.append(asyncio.create_task(put(f"{prefix}{tick}", due)))
     return [await task for task in tasks]
-
-
-def _pause(_waited: float) -> float:
-    return SECONDS_BETWEEN_LOOKS

@@ -6,7 +6,6 @@ Beside it: one bulk after another of the same documents ready-made; and PGSync, 
 import asyncio
 import time
 from collections.abc import Iterator
-from functools import partial
 from statistics import median
 from typing import Any
 
@@ -14,7 +13,7 @@ from bench import libraries, pgsync
 from bench.latency import producing
 from bench.place import BenchError, Place, Process, say
 from bench.results import Result
-from bench.search_index import OrdersIndex, orders_index, reached, wrong_documents
+from bench.search_index import OrdersIndex, orders_index, wrong_documents
 from bench.shop_now import customer, event, order, product
 from bench.sizes import Size
 from bench.streams import TOPICS
@@ -66,26 +65,28 @@ async def _ours(
     """Seconds of each round: ours, the bulks', and ours until the rename was committed. The first one is left out."""
     ours, plain, committed = list[float](), list[float](), list[float]()
     with index.another() as beside:
-        index.send(index.documents(), beside)
+        every = index.documents()
+        for _ in range(size.search_warmups):  # what Java has not compiled yet takes several times as long
+            index.send(every, beside)
         async with producing(where) as send:
             for round_ in range(size.rename_rounds + 1):
                 say(f"search: renaming a customer of {size.rename_orders:,} orders, round {round_}")
                 rename = {"customer_id": RENAMED, "name": f"Name{round_}"}
-                began = time.monotonic()
+                writes, began = index.writes() + size.rename_orders, time.monotonic()
                 await send(event("customers.CustomerNameChanged", RENAMED, round_, **rename))
                 committed.append(await asyncio.to_thread(worker.until, events + 1 + round_) - began)
-                found = partial(index.count, term={NAME: f"name{round_}"})
-                ours.append(await asyncio.to_thread(reached, found, size.rename_orders, began))
-                plain.append(await asyncio.to_thread(_bulk, index, beside, f"name{round_}", size.rename_orders))
+                named = {NAME: f"name{round_}"}
+                ours.append(await asyncio.to_thread(index.found, size.rename_orders, writes, began, term=named))
+                plain.append(await asyncio.to_thread(_bulk, index, beside, named, size.rename_orders))
     return ours[1:], plain[1:], committed[1:]
 
 
-def _bulk(index: OrdersIndex, beside: str, name: str, count: int) -> float:
+def _bulk(index: OrdersIndex, beside: str, named: dict[str, str], count: int) -> float:
     """Seconds until the renamed documents, ready-made, are found in an index that had them by their old name."""
-    documents = index.documents(term={NAME: name})
+    documents, writes = index.documents(term=named), index.writes(beside) + count
     began = time.monotonic()
     index.send(documents, beside)
-    return reached(partial(index.count, beside, term={NAME: name}), count, began)
+    return index.found(count, writes, began, beside, term=named)
 
 
 def _pgsync(where: Place, group: str, size: Size) -> tuple[list[float], dict[str, Any]]:
@@ -96,8 +97,8 @@ def _pgsync(where: Place, group: str, size: Size) -> tuple[list[float], dict[str
         if synced.documents != index.count(pgsync.INDEX, match_all={}) or synced.documents != 2 * size.rename_orders:
             raise BenchError(f"PGSync made {synced.documents} documents of {2 * size.rename_orders} orders")
         for round_ in range(size.rename_rounds + 1):
-            began = time.monotonic()
+            writes, began = index.writes(pgsync.INDEX) + size.rename_orders, time.monotonic()
             synced.connection.execute(RENAME, [f"Name{round_}", RENAMED])
-            found = partial(index.count, pgsync.INDEX, term={pgsync.NAME: f"Name{round_}"})
-            theirs.append(reached(found, size.rename_orders, began))
+            named = {pgsync.NAME: f"Name{round_}"}
+            theirs.append(index.found(size.rename_orders, writes, began, pgsync.INDEX, term=named))
     return theirs[1:], {"peer_first_documents_per_second": synced.documents / synced.seconds}

@@ -22,6 +22,8 @@ class Size:
     search_changes: int
     search_rounds: int
     search_seconds: float
+    search_settles: float  # seconds of the same before them
+    search_warmups: int  # bulks of all documents before a rename is measured
     rename_orders: int
     rename_rounds: int
     search_documents: int
@@ -46,6 +48,8 @@ FULL = Size(
     search_changes=20_000,
     search_rounds=3,
     search_seconds=40,
+    search_settles=10,
+    search_warmups=10,
     rename_orders=10_000,
     rename_rounds=3,
     search_documents=200_000,
@@ -69,6 +73,8 @@ QUICK = Size(
     search_changes=1_000,
     search_rounds=1,
     search_seconds=5,
+    search_settles=4,
+    search_warmups=1,
     rename_orders=1_000,
     rename_rounds=1,
     search_documents=2_000,

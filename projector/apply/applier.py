@@ -111,6 +111,7 @@ class Applier:
             clock.lap("entities")
             for change in plan.refresh(cursor, aggregates.values()):
                 outcome.rows[change.relation.name] = len(change.upserted) + len(change.deleted)
+            outcome.pending = plan.pended
             self.blank_erased(cursor, plan, aggregates.values())
             clock.lap("views")
             positions.advance(cursor, [chunk for chunk, _ in accepted])

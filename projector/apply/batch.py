@@ -60,6 +60,7 @@ class Outcome:
     refused: dict[TopicPartition, int | None] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)  # relation → rows written
     seconds: dict[str, float] = field(default_factory=dict)  # phase → seconds
+    pending: bool = False  # keys of its views were left to `drain`
 
     def add(self, other: "Outcome") -> None:
         """Take in what the other half of a bisected batch did."""
@@ -67,6 +68,7 @@ class Outcome:
         self.duplicates += other.duplicates
         self.ignored += other.ignored
         self.refused.update(other.refused)
+        self.pending |= other.pending
         for mine, theirs in ((self.dead_letters, other.dead_letters), (self.rows, other.rows)):
             for name, n in theirs.items():
                 mine[name] = mine.get(name, 0) + n

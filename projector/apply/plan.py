@@ -83,6 +83,7 @@ class Plan:
         self._views = [v for v in projections.views if built is None or v.name in built]
         self._feeds = built is None
         self.searched: frozenset[str] = frozenset()  # views that have a copy in the search index
+        self.pended = False  # whether the last refresh left keys to `drain`
         names = {r.table: generation_table(r, served[r.name]) for r in projections.relations}
         self._routes = {view.name: routes_of(view, names) for view in self._views}
         self._names = {id(r.table): r.name for r in projections.relations}
@@ -100,7 +101,7 @@ class Plan:
 
     def refresh(self, cursor: psycopg.Cursor[Any], aggregates: Iterable[Aggregate]) -> list[Change]:
         """Bring every view that the touched aggregates show in to what its query says now."""
-        touched = [a for a in aggregates if a.touched]
+        touched, self.pended = [a for a in aggregates if a.touched], False
         return self._run(cursor, lambda route: self._values(route, touched), {})
 
     def take_in(self, cursor: psycopg.Cursor[Any], captured: Captured) -> list[Change]:
@@ -140,6 +141,7 @@ class Plan:
 
     def _pend(self, cursor: psycopg.Cursor[Any], view: View, keys: list[str], parts: AllParts) -> None:
         if keys:
+            self.pended = True
             what = {"relation": view.name, "generation": self.served[view.name], "portion": PORTION}
             cursor.execute(_PEND, what | {"keys": keys, "parts": None if parts is None else sorted(parts)})
 

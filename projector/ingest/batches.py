@@ -63,7 +63,7 @@ class Batches:
         self._call: tuple[float, asyncio.Future[Any]] | None = None  # when it began, and what it will return
         self._retrying = False
         self._paused: str | None = None  # by whom, once a batch was not applied for that
-        self.pending = False  # whether keys wait to be refreshed; the heartbeat sets it, too
+        self.pending = False  # whether keys wait to be refreshed; what others left, the heartbeat sees
         self.held = False  # whether the group is paused, as the heartbeat saw it: then they wait on
 
     async def run(self) -> None:
@@ -84,6 +84,7 @@ class Batches:
     async def _apply(self, work: Work) -> None:
         outcome = await self._insist(self._applier.apply_decoded, work)
         self._metrics.applied([chunk for chunk, _ in work], outcome)
+        self.pending |= outcome.pending
         if outcome.refused:
             # somebody else was here, or a COMMIT came through whose answer did not: read on from what is stored
             for partition, stored in outcome.refused.items():

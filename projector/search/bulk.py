@@ -1,11 +1,11 @@
 """One bulk: documents and deletes with the versions of their changes, sent until each is taken or refused for good."""
 
-import json
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import msgspec
 from elasticsearch import ApiError, AsyncElasticsearch, AuthenticationException, AuthorizationException
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
@@ -116,8 +116,8 @@ def _reason(body: Any) -> str:
 def _lines(item: Item) -> list[bytes]:
     meta = {"_id": item.key, "version": item.revision, "version_type": "external_gte"}
     if item.document is None:
-        return [json.dumps({"delete": meta}).encode()]
-    return [json.dumps({"index": meta}).encode(), item.document]
+        return [msgspec.json.encode({"delete": meta})]
+    return [msgspec.json.encode({"index": meta}), item.document]
 
 
 def _settle(item: Item, status: int, error: dict[str, Any], sent: Sent) -> bool:

@@ -17,7 +17,7 @@ from sqlalchemy import String
 
 from projector.declare.search import Search, plain_fields
 from projector.declare.view import View
-from projector.search.sortable import LONGEST, REMEMBERED, Sortable, sorter
+from projector.search.sortable import LONGEST, REMEMBERED, sorter
 from projector.store.names import generation_name
 from projector.text import fold, words
 
@@ -51,9 +51,9 @@ class Document:
         self.view, self.search = view, view.search
         self.alias = view.name if group == "prejoin" else f"{group}.{view.name}"
         self.fields = plain_fields(view.columns)
-        self._is = [_Picked(name, sorter(kind)) for name, kind in self.fields.items()]
-        self._text = [_Picked(name, _joined) for name in self.search.text]
-        self._whole = [_Picked(name, _folded) for name in whole_fields(view)]
+        self._is = _Picked({name: sorter(kind) for name, kind in self.fields.items()})
+        self._text = _Picked(dict.fromkeys(self.search.text, _joined))
+        self._whole = _Picked(dict.fromkeys(whole_fields(view), _folded))
 
     def index_name(self, generation: int, search_generation: int) -> str:
         """The index of one search generation of one generation of the view."""
@@ -72,9 +72,9 @@ class Document:
             "_meta": {"digest": self.digest},
             "properties": {
                 "row": {"type": "object", "enabled": False},
-                "is": _properties({each.name: _KEYWORD for each in self._is}),
-                "text": _properties({each.name: _WORDS for each in self._text}),
-                "whole": _properties({each.name: _WHOLE for each in self._whole}),
+                "is": _properties(dict.fromkeys(self.fields, _KEYWORD)),
+                "text": _properties(dict.fromkeys(self.search.text, _WORDS)),
+                "whole": _properties(dict.fromkeys(whole_fields(self.view), _WHOLE)),
                 "state": {"properties": {"is": _KEYWORD}},
             },
         }
@@ -88,19 +88,13 @@ class Document:
 
     def line(self, shown: str) -> bytes:
         """The document of a row given as JSON text, as a line of a bulk: the row goes in as it is."""
-        found = self.of(json.loads(shown))
+        found = self.of(msgspec.json.decode(shown))
         del found["row"]
         return b'{"row":' + shown.encode() + b"," + msgspec.json.encode(found)[1:]
 
     def of(self, row: Mapping[str, Any]) -> Document_:
         """The document of a row as the API shows it."""
-        found: Document_ = {"row": row}
-        for part, picked in (("is", self._is), ("text", self._text), ("whole", self._whole)):
-            inside: Document_ = {}
-            for each in picked:
-                each.put(row, inside)
-            found[part] = inside
-        return found
+        return {"row": row, "is": self._is.of(row), "text": self._text.of(row), "whole": self._whole.of(row)}
 
 
 def whole_fields(view: View) -> list[str]:
@@ -110,21 +104,28 @@ def whole_fields(view: View) -> list[str]:
 
 
 class _Picked:
-    """One field of a row, and what becomes of its value; absent where it is null."""
+    """Some fields of a row, each with what makes its value; absent where it is null."""
 
-    def __init__(self, name: str, made: Callable[[Any], str] | Sortable) -> None:
-        self.name = name
-        self._column, _, self._inside = name.partition(".")
-        self._made = made
+    def __init__(self, made: Mapping[str, Callable[[Any], str]]) -> None:
+        self._plain = [(name, make) for name, make in made.items() if "." not in name]
+        self._inside: dict[str, list[tuple[str, Callable[[Any], str]]]] = {}
+        for name, make in made.items():
+            column, dot, inside = name.partition(".")
+            if dot:
+                self._inside.setdefault(column, []).append((inside, make))
 
-    def put(self, row: Mapping[str, Any], into: Document_) -> None:
-        value = row[self._column]
-        if value is None:
-            return
-        if not self._inside:
-            into[self._column] = self._made(value)
-        elif made := [self._made(v) for item in value if (v := item[self._inside]) is not None]:
-            into.setdefault(self._column, {})[self._inside] = made
+    def of(self, row: Mapping[str, Any]) -> Document_:
+        found: Document_ = {name: make(value) for name, make in self._plain if (value := row[name]) is not None}
+        for column, fields in self._inside.items():
+            if items := row[column]:
+                lists = {
+                    name: made
+                    for name, make in fields
+                    if (made := [make(value) for item in items if (value := item[name]) is not None])
+                }
+                if lists:
+                    found[column] = lists
+        return found
 
 
 @lru_cache(REMEMBERED)
