@@ -22,7 +22,7 @@ VIEW = "order_overview"
 ROWS: dict[str, Any] = {"bool": {"must_not": {"term": {STATE_FIELD: STATE}}}}
 SECONDS_FOR_A_REQUEST = 60.0
 SECONDS_BETWEEN_LOOKS = 0.05
-SECONDS_BETWEEN_COUNTS = 0.01
+SECONDS_BETWEEN_COUNTS = 0.03
 LONGEST = 120.0
 
 

@@ -29,6 +29,7 @@ from projector.store.locks import SEARCH_LOCK
 
 IN_FLIGHT = 2
 SECONDS_BETWEEN_LOOKS = 1.0  # where no NOTIFY came: As-Of moves without any
+SECONDS_BETWEEN_STATES = 0.25  # what an index says of itself is seen when it is refreshed, once a second, no sooner
 SECONDS_BETWEEN_SWEEPS = 60.0  # a replaced index stays so long, for those who are just reading it
 SECONDS_BETWEEN_COUNTS = 5.0
 SECONDS_AFTER_A_CHANGE = 0.1
@@ -102,7 +103,8 @@ class ViewIndexer:
         self._copies = Copies(connection, self._group, self._view.name, self._view.key[0], self._declarations)
         self._states: dict[str, dict[str, Any]] = {}
         self._aliased: str | None = None  # the index that the view's alias names
-        self._swept = self._counted = 0.0
+        self._swept = self._counted = self._said = 0.0
+        self._unsaid = False  # whether the last pass left it to a later one to say what the indexes hold
         await connection.execute(f'LISTEN "prejoin:{self._group}"')
         while True:
             stand = await self._copies.stand()
@@ -169,7 +171,10 @@ class ViewIndexer:
         return True
 
     async def _pass(self, stand: Stand) -> None:
-        """Send what is in the outbox, from the first key to the last; then say what the indexes hold."""
+        """Send what is in the outbox, from the first key to the last; then say what the indexes hold, if it is time.
+
+        Otherwise a later pass says it: a request of its own takes as long as those of the few keys of a short pass.
+        """
         after: str | None = None
         under_way: list[asyncio.Task[None]] = []
         try:
@@ -184,7 +189,9 @@ class ViewIndexer:
                 under_way.append(asyncio.create_task(self._send(stand, rows, items)))
             while under_way:
                 await under_way.pop(0)
-            await self._say(stand)
+            self._unsaid = self._until_said() > 0 and not any(copy.state == "sending" for copy in stand.every)
+            if not self._unsaid:
+                await self._say(stand)
         finally:
             for task in under_way:
                 task.cancel()
@@ -242,6 +249,10 @@ class ViewIndexer:
                 await self._bulks.send(self._indexes.target(name), state, [])
         at = None if stand.as_of is None else datetime.fromisoformat(stand.as_of)
         await self._connection.execute(_HELD, (at, self._view.name, [copy.generation for copy in told]))
+        self._said = time.monotonic()
+
+    def _until_said(self) -> float:
+        return self._said + SECONDS_BETWEEN_STATES - time.monotonic()
 
     async def _switch(self, stand: Stand) -> None:
         """Let the newest copy of each generation count once a pass over all of its keys has ended."""
@@ -276,7 +287,9 @@ class ViewIndexer:
             self._counted = now
 
     async def _wait(self) -> None:
-        async with aclosing(self._connection.notifies(timeout=SECONDS_BETWEEN_LOOKS, stop_after=1)) as told:
+        """Until there is something to send; not for long where the last pass said nothing."""
+        seconds = max(self._until_said(), 0.01) if self._unsaid else SECONDS_BETWEEN_LOOKS
+        async with aclosing(self._connection.notifies(timeout=seconds, stop_after=1)) as told:
             async for _ in told:
                 pass
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from projector.apply.batch import Outcome
 from tests.model import Model, Record
 from tests.model.histories import CloudEvent, cloud_event, partitioned, random_stream
 from tests.torture.races import racing
@@ -41,11 +42,12 @@ class History:
     def __init__(self, shop: World) -> None:
         self.shop, self.events, self.records = shop, list[CloudEvent](), list[Record]()
 
-    def tell(self, *events: CloudEvent, batch: int = 5_000) -> None:
+    def tell(self, *events: CloudEvent, batch: int = 5_000) -> Outcome:
         self.events += events
         records = partitioned(self.events, partitions=1, binary=False)
-        self.shop.given(records[len(self.records) :], batch)
+        told = self.shop.given(records[len(self.records) :], batch)
         self.records = records
+        return told
 
     def model(self) -> Model:
         return Model().apply_all(self.records)
@@ -72,8 +74,9 @@ def test_a_rename_refreshes_as_many_rows_as_one_transaction_may_and_the_rest_por
     history = History(shop)
     history.tell(*FIRST)
     drain(shop)
-    history.tell(RENAMED)
+    told = history.tell(RENAMED)
     assert (names(shop).count("Bea"), pending(shop)) == (10, ORDERS - 10)
+    assert told.pending
     left = drain(shop)
     assert left == sorted(left, reverse=True)
     assert len(left) >= (ORDERS - 10) / 10  # portions are bounded, too

@@ -61,7 +61,7 @@ class Applier:
 
     def apply_decoded(self, work: Work) -> Outcome:
         self.before()
-        outcome = Outcome()
+        outcome = Outcome(pending=self.left > 0)
         for chunk, _ in work:
             if chunk.start == self.position:
                 self.position = chunk.next
@@ -175,6 +175,14 @@ async def test_pending_keys_are_drained_portion_by_portion_between_batches():
         batches.pending = True
         await until(lambda: not batches.pending)
     assert applier.left == 0
+
+
+async def test_what_a_batch_leaves_is_drained_next_whenever_the_heartbeat_comes():
+    applier, inbox = Applier(), Inbox(undecoded)
+    applier.left = 2
+    with running(applier, Reader(), inbox):
+        await inbox.put(fetched(0, 1), Event())
+        await until(lambda: applier.left == 0)
 
 
 async def test_a_stop_waits_for_the_batch_under_way_but_not_for_ever():
