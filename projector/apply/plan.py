@@ -76,6 +76,8 @@ class Plan:
     others; nobody sees yet what changes there, so the change feed is not told.
     """
 
+    pended = False  # whether the last refresh left keys to `drain`
+
     def __init__(
         self, projections: Projections, generations: Mapping[str, int], built: Collection[str] | None = None
     ) -> None:
@@ -83,7 +85,6 @@ class Plan:
         self._views = [v for v in projections.views if built is None or v.name in built]
         self._feeds = built is None
         self.searched: frozenset[str] = frozenset()  # views that have a copy in the search index
-        self.pended = False  # whether the last refresh left keys to `drain`
         names = {r.table: generation_table(r, served[r.name]) for r in projections.relations}
         self._routes = {view.name: routes_of(view, names) for view in self._views}
         self._names = {id(r.table): r.name for r in projections.relations}
