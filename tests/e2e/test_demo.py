@@ -96,7 +96,7 @@ def trials(folder: Path, port: int) -> None:
 
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
         page = answer.read().decode()
-    assert '<body data-demo="true">' in page
+    assert 'data-demo="true" data-shop="true"' in page
     assert re.search(r"c7, .* before, is Zoë Ünal now, in all of its [0-9]+ orders", tried("rename", "c7", "Zoë Ünal"))
     named = {order["customer_name"] for order in asked("/v1/orders?customer_id=c7&limit=200")["data"]}
     assert named == {"Zoë Ünal"}
