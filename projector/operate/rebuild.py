@@ -28,8 +28,8 @@ from projector.store.connect import connect, end_with_client
 from projector.store.locks import REBUILD_LOCK, locked
 from projector.store.names import schemas
 
-TAKEN = 500  # changes taken in at once, which batches wait for: some 50 ms
-FEW = 500  # changes and keys that may be left for the switch, which they wait for, too
+TAKEN = 200  # changes taken in at once, which batches wait for: some 30 ms
+FEW = 200  # changes and keys that may be left for the switch, which they wait for, too
 
 _IS_MIGRATED = "SELECT coming FROM projection_group"
 # What must hold as long as it is built, and what the plan needs to know; see `write.FEW` for the last.
