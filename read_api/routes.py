@@ -19,7 +19,6 @@ class PlainRoute(Route):
 
     def __init__(self, path: str, handler: Handler) -> None:
         super().__init__(path, handler, methods=["GET"])
-        self.handler = handler
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Whether the router is to take it: for what Routes leaves to it."""
@@ -50,7 +49,7 @@ class Routes:
             return
         scope["route"], scope["path_params"] = found
         try:
-            answer = await found[0].handler(Request(scope, receive))
+            answer = await found[0].endpoint(Request(scope, receive))
             await answer(scope, receive, send)
         except Problem as problem:
             await problem.response()(scope, receive, send)

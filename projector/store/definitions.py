@@ -68,8 +68,7 @@ def whole_query(projections: Projections, relation: Relation) -> Select[Any]:
 
 def table_ddl(table: Table, schema: str) -> str:
     """CREATE TABLE in a schema, leaving room on each page for HOT updates."""
-    placed = table.to_metadata(MetaData(), schema=schema)
-    return f"{plain(CreateTable(placed)).strip()} WITH (fillfactor = {FILLFACTOR})"
+    return _created(table.to_metadata(MetaData(), schema=schema))
 
 
 def generation_ddl(projections: Projections, relation: Relation, generations: Mapping[str, int], schema: str) -> str:
@@ -88,7 +87,11 @@ def keyless_ddl(relation: Relation, generation: int, schema: str) -> tuple[str, 
     table = generation_table(relation, generation).to_metadata(MetaData(), schema=schema)
     (key,) = (c for c in table.constraints if isinstance(c, PrimaryKeyConstraint | UniqueConstraint) and c.columns)
     add = plain(AddConstraint(key))  # which leaves it out of CREATE TABLE
-    return f"{plain(CreateTable(table)).strip()} WITH (fillfactor = {FILLFACTOR})", add
+    return _created(table), add
+
+
+def _created(table: Table) -> str:
+    return f"{plain(CreateTable(table)).strip()} WITH (fillfactor = {FILLFACTOR})"
 
 
 def index_ddl(index: Index) -> str:
