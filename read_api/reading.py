@@ -1,6 +1,4 @@
-"""Reading a view: the newest generation of the definition that this process has, in one statement with what it was
-read at.
-"""
+"""Reading a view: the generation of the definition that this process has, in one statement with what it was read at."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace

@@ -41,9 +41,10 @@ from read_api.kinds import kind_of
 from read_api.resource import Field, Resource, Term
 
 # What each answer was read at: As-Of in RFC 3339, seconds since then, the last applied offsets, the generation. In the
-# same statement as the rows, so that all of it is of one snapshot. A process reads the newest whole generation of the
-# definition that it knows, live or kept: a kept one is as it was when it was last served. That of a snapshot is asked
-# for by the snapshot's name behind the definition's digest.
+# same statement as the rows, so that all of it is of one snapshot. A process reads a generation of the definition that
+# it knows: the live one, whatever its number, for a copy may have been begun before the one that it replaces; else the
+# newest one that is kept, as it was when it was last served. That of a snapshot is asked for by the snapshot's name
+# behind the definition's digest.
 _AS_OF = "(CASE WHEN g.state <> 'live' THEN g.as_of ELSE projection_group.as_of END)"
 FRESHNESS = f"""
 {utc_text(_AS_OF)},
@@ -52,7 +53,7 @@ CASE WHEN g.state <> 'live' THEN coalesce(g.positions, '{{}}') ELSE {APPLIED} EN
 g.generation"""
 NEWEST = """
 (SELECT * FROM generations WHERE concat(digest, '@' || snapshot) = $%d AND state IN ('live', 'kept', 'snapshot')
- ORDER BY generation DESC LIMIT 1)"""
+ ORDER BY state <> 'live', generation DESC LIMIT 1)"""
 AT = f"projection_group LEFT JOIN {NEWEST} AS g ON true"
 NOW = f"SELECT {FRESHNESS} FROM {AT % 1}"
 """FRESHNESS alone; takes the definition's digest."""

@@ -14,8 +14,8 @@ _MARK = re.compile(r"([0-9a-f]{12})\.([0-9]{1,9})\.([0-9]{1,18})\.([0-9]{1,11})"
 class Mark(NamedTuple):
     """A place in the feed of one view: all up to `revision` is told, and what came later came after `at`.
 
-    `database` tells the database, `generation` the copy of the view whose rows were told. `at` is in seconds since
-    1970, by the database's clock.
+    `database` tells the database, and with `generation` the copy of the view whose rows were told. `at` is in seconds
+    since 1970, by the database's clock.
     """
 
     database: str

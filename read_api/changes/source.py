@@ -27,11 +27,13 @@ from read_api.statements import AT, DIALECT, FRESHNESS, Statement, row_as_json
 
 KEYS = 5_000  # of a page, but for the last batch in it, which may have more
 BATCHES = 500
-# Which database this is: a restored or promoted one goes on with revisions that told something else before.
+# Which database this is: a restored or promoted one goes on with revisions that told something else before. And when
+# the generation came to be served: its number may be that of one before it, which is gone.
 _DATABASE = """
 SELECT left(md5(concat_ws('/', (SELECT system_identifier FROM pg_control_system()),
   (SELECT timeline_id FROM pg_control_checkpoint()),
-  (SELECT oid FROM pg_database WHERE datname = current_database()), 'changes'::regclass::oid)), 12)
+  (SELECT oid FROM pg_database WHERE datname = current_database()), 'changes'::regclass::oid,
+  extract(epoch FROM g.built_at))), 12)
 """
 _PAGE = f"""
 SELECT {FRESHNESS},

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 
 import httpx
@@ -11,10 +11,12 @@ import psycopg
 import pytest
 from fastapi import FastAPI
 
+from projector.operate.copying import Copying, CopyStep
 from projector.operate.rebuild import Rebuild
 from read_api.app import create_app
 from tests.api import fill, settings_of
 from tests.following import follow, listening
+from tests.history import Past
 from tests.model import Model, Record
 from tests.model.histories import cloud_event, partitioned, random_stream
 from tests.world import World, world
@@ -174,6 +176,39 @@ async def test_a_switch_of_generations_is_told_to_reset_and_nothing_is_lost_behi
         assert (await follower.next())[0] == "reset"
         await asyncio.to_thread(shop.given, records[2:3])
         await follower.until("o1", "status", "paid")
+    async with follow(client, "/v1/orders/changes", before) as follower:
+        assert (await follower.next())[0] == "reset"
+
+
+async def test_a_copy_begun_before_another_rebuild_and_ended_behind_it_is_what_is_read_and_followed(
+    shop: World, client: httpx.AsyncClient
+) -> None:
+    """Its generation has the smaller number, and the next one may have the number of the one before it again."""
+    records = history()
+    relations = [shop.projections.relation("order_overview")]
+
+    def interrupted(step: CopyStep) -> None:
+        if step.phase == "building":
+            raise InterruptedError
+
+    def copy(progress: Callable[[CopyStep], None] = lambda step: None) -> None:
+        Copying(shop.url, shop.group, shop.projections, Past(records[:2])).run(progress)
+
+    await asyncio.to_thread(shop.given, records[:2])
+    with pytest.raises(InterruptedError):
+        await asyncio.to_thread(copy, interrupted)
+    await asyncio.to_thread(Rebuild(shop.url, shop.group, shop.projections, relations).run)
+    rebuilt = shop.generations()["order_overview"]
+    async with follow(client, "/v1/orders/changes") as follower:
+        before = follower.last_id
+        await asyncio.to_thread(copy)
+        assert shop.generations()["order_overview"] < rebuilt
+        assert (await follower.next())[0] == "reset"
+        await asyncio.to_thread(shop.given, records[2:3])
+        await follower.until("o1", "status", "paid")
+        assert (await client.get("/v1/orders/o1")).json()["status"] == "paid"
+    await asyncio.to_thread(Rebuild(shop.url, shop.group, shop.projections, relations).run)
+    assert shop.generations()["order_overview"] == rebuilt
     async with follow(client, "/v1/orders/changes", before) as follower:
         assert (await follower.next())[0] == "reset"
 
