@@ -18,7 +18,7 @@ from read_api import dashboard
 from read_api.access.gate import Access, Gate
 from read_api.access.rates import Rates
 from read_api.boundary import Boundary
-from read_api.changes.endpoint import CONNECTIONS, Streams, feeds_of
+from read_api.changes.endpoint import CONNECTIONS, Streams
 from read_api.compression import Compression
 from read_api.database import SEARCHES, Database
 from read_api.docs import docs_page
@@ -79,7 +79,7 @@ def create_app(settings: Settings | None = None, ends: AskEnds | None = None) ->
     ]
     access = Access(database, settings)
     follows = Database(settings.reader_url, settings.group, CONNECTIONS)
-    streams = Streams(resources, feeds_of(projections), follows, settings, access.still)
+    streams = Streams(resources, projections.feeds, follows, settings, access.still)
     elastic = Elastic(settings.search_urls) if settings.elasticsearch_url else None
     metrics = Metrics(database)
     backends = Backends(database, Postgres(Reader(searches, waiters)), elastic, settings.group, metrics.searched)

@@ -26,11 +26,15 @@ class Change:
         )
 
 
-def key_texts(source: str, key: tuple[str, ...], prefix: str, where: str = "true") -> str:
-    """The keys of a CTE's rows as an array of texts; a key of several columns as a JSON array."""
+def key_text(key: tuple[str, ...], prefix: str = "") -> str:
+    """The key of a row as the change feed and the outbox have it: a text; a JSON array of several columns as text."""
     columns = [quoted(prefix + k) for k in key]
-    text = f"{columns[0]}::text" if len(key) == 1 else f"jsonb_build_array({', '.join(columns)})::text"
-    return f"(SELECT coalesce(array_agg({text}), '{{}}') FROM {source} WHERE {where})"
+    return f"{columns[0]}::text" if len(key) == 1 else f"jsonb_build_array({', '.join(columns)})::text"
+
+
+def key_texts(source: str, key: tuple[str, ...], prefix: str, where: str = "true") -> str:
+    """The keys of a CTE's rows as an array of texts."""
+    return f"(SELECT coalesce(array_agg({key_text(key, prefix)}), '{{}}') FROM {source} WHERE {where})"
 
 
 def distinct_values(source: str, column: str) -> str:

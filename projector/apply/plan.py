@@ -14,6 +14,7 @@ from projector.apply.write import AllParts, Writing
 from projector.declare.entity import Entity
 from projector.declare.projections import Projections
 from projector.declare.view import View
+from projector.store import changes as feed
 from projector.store import outbox
 from projector.store.names import generation_table
 
@@ -35,9 +36,6 @@ SELECT %(relation)s, %(generation)s, %(parts)s, array_agg(key) FROM (
   ) AS news
 ) AS numbered GROUP BY block
 """
-# The NOTIFY wakes the API's readers of the feed at the commit; `current_schema()` is the group's.
-_NEXT_REVISION = "SELECT nextval('revisions'), pg_notify('prejoin_changes:' || current_schema(), '')"
-_FEED = "INSERT INTO changes (revision, relation, upserted, deleted) VALUES (%s, %s, %s, %s)"
 _TAKE = """
 DELETE FROM pending WHERE id = (SELECT min(id) FROM pending WHERE relation = %s AND generation = %s)
 RETURNING keys, parts
@@ -83,7 +81,7 @@ class Plan:
     ) -> None:
         self.served = served = dict(generations)
         self._views = [v for v in projections.views if built is None or v.name in built]
-        self._feeds = built is None
+        self._fed = frozenset(projections.feeds.values()) if built is None else frozenset[str]()
         self.searched: frozenset[str] = frozenset()  # views that have a copy in the search index
         names = {r.table: generation_table(r, served[r.name]) for r in projections.relations}
         self._routes = {view.name: routes_of(view, names) for view in self._views}
@@ -135,10 +133,14 @@ class Plan:
                 for change in self._writing[view.name].run(cursor, now, parts) if now else ():
                     known = changes.get(change.relation.name)
                     changes[change.relation.name] = change if known is None else known + change
-        if self._feeds:
-            _feed(cursor, changes.values())
-        outbox.put(cursor, {n: c.upserted + c.deleted for n, c in changes.items() if n in self.searched})
+        self.tell(cursor, changes.values())
         return list(changes.values())
+
+    def tell(self, cursor: psycopg.Cursor[Any], changes: Collection[Change]) -> None:
+        """Tell the change feed, and the search index, what the transaction has written, which has the group's lock."""
+        written = {c.relation.name: c for c in changes if c.upserted or c.deleted}
+        feed.append(cursor, {n: (c.upserted, c.deleted) for n, c in written.items() if n in self._fed})
+        outbox.put(cursor, {n: c.upserted + c.deleted for n, c in written.items() if n in self.searched})
 
     def _pend(self, cursor: psycopg.Cursor[Any], view: View, keys: list[str], parts: AllParts) -> None:
         if keys:
@@ -178,10 +180,3 @@ def _keys(cursor: psycopg.Cursor[Any], route: Route, values: list[Any]) -> list[
     if route.query is not None and values:
         found = [key for (key,) in cursor.execute(route.query, {"keys": values})]
     return list(dict.fromkeys(str(key) for key in found if key is not None))
-
-
-def _feed(cursor: psycopg.Cursor[Any], changes: Iterable[Change]) -> None:
-    told = [c for c in changes if c.relation.path is not None and (c.upserted or c.deleted)]
-    if told:
-        revision, _ = cursor.execute(_NEXT_REVISION).fetchone() or (0, "")
-        cursor.executemany(_FEED, [(revision, c.relation.name, c.upserted, c.deleted) for c in told])

@@ -54,6 +54,13 @@ class Projections:
         return [r for r in self.relations if r.path is not None]
 
     @property
+    def feeds(self) -> dict[str, str]:
+        """Served relation → the one whose changes it is told: a virtual view has the keys of the one that it reads."""
+        by_table = {r.table: r.name for r in self.relations}
+        virtual = {r.name for r in self.served if isinstance(r, View) and r.virtual}
+        return {r.name: by_table[reads(r)[0]] if r.name in virtual else r.name for r in self.served}
+
+    @property
     def views(self) -> list[View]:
         """The views with rows of their own, in dependency order."""
         return [r for r in self.relations if isinstance(r, View) and r.stored]

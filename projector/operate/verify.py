@@ -18,6 +18,7 @@ import psycopg
 from sqlalchemy import Integer
 
 from projector.apply.applier import Applier
+from projector.apply.change import Change, key_text
 from projector.apply.compare import SERVED, Compared, Comparing, Generations, expected_rows
 from projector.apply.refresh import Condition
 from projector.apply.write import THESE_KEYS
@@ -25,7 +26,7 @@ from projector.declare.projections import Projections
 from projector.declare.sql import among_keys, quoted, render
 from projector.declare.view import Relation
 from projector.errors import NotMigrated, OutOfDate, PrejoinError
-from projector.store import drift, outbox
+from projector.store import drift
 from projector.store.connect import connect
 from projector.store.names import generation_name
 from projector.store.sampling import Ranges
@@ -255,13 +256,11 @@ class Verifier:
             statement = self._comparing.statement(relation, plan.served, condition)
             differing = Compared(*(cursor.execute(statement, {"keys": keys}).fetchone() or (0, 0, []))).listed
             if repair and differing:
-                self._repair(cursor, relation, plan.served[relation.name], differing)
-                if relation.name in plan.searched:
-                    outbox.put(cursor, {relation.name: [str(key) for (key,), *_ in differing]})
+                plan.tell(cursor, [self._repair(cursor, relation, plan.served[relation.name], differing)])
         return differing
 
-    def _repair(self, cursor: psycopg.Cursor[Any], relation: Relation, generation: int, differing: list[Any]) -> None:
-        """Exactly these rows are replaced by what the definition says now."""
+    def _repair(self, cursor: psycopg.Cursor[Any], relation: Relation, generation: int, differing: list[Any]) -> Change:
+        """Exactly these rows are replaced by what the definition says now; returns which there are, and which not."""
         keys, condition = _first_keys(differing)
         key = f"jsonb_build_array({', '.join(quoted(k) for k in relation.key)})"
         exactly = f"{key} = ANY(%(exact)s::jsonb[])"
@@ -269,10 +268,15 @@ class Verifier:
         table = quoted(generation_name(relation.name, generation))
         columns = ", ".join(quoted(c.name) for c in relation.table.c)
         expected = render(expected_rows(self._projections, relation, condition))
-        cursor.execute(f"DELETE FROM {table} WHERE {exactly}", parameters)
+        told = key_text(relation.key)
+        cursor.execute(f"DELETE FROM {table} WHERE {exactly} RETURNING {told}", parameters)
+        gone = {text for (text,) in cursor}
         cursor.execute(
-            f"INSERT INTO {table} ({columns}) SELECT {columns} FROM ({expected}) e WHERE {exactly}", parameters
+            f"INSERT INTO {table} ({columns}) SELECT {columns} FROM ({expected}) e WHERE {exactly} RETURNING {told}",
+            parameters,
         )
+        there = [text for (text,) in cursor]
+        return Change(relation, there, sorted(gone.difference(there)), {})
 
 
 def _first_keys(differing: list[Any]) -> tuple[list[str], Condition]:

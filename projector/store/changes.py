@@ -1,5 +1,8 @@
-"""The change feed's partitions: one a UTC day, made ahead, dropped when nobody may resume from them any more."""
+"""The change feed: what is put into it; its partitions, one a UTC day, made ahead, dropped when nobody may resume from
+them any more.
+"""
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
@@ -11,10 +14,20 @@ from projector.store.locks import LOCK
 # Readers may resume for 24 hours (CONTRACT, section 5): today, yesterday, and the day before to be safe.
 DAYS_KEPT = 2
 SECONDS_TO_LOCK = 5
+# The NOTIFY wakes the API's readers of the feed at the commit; `current_schema()` is the group's.
+_NEXT_REVISION = "SELECT nextval('revisions'), pg_notify('prejoin_changes:' || current_schema(), '')"
+_APPEND = "INSERT INTO changes (revision, relation, upserted, deleted) VALUES (%s, %s, %s, %s)"
 _PARTITIONS = """
 SELECT c.relname FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
 WHERE i.inhparent = 'changes'::regclass AND c.relname ~ '^changes_[0-9]{8}$'
 """
+
+
+def append(cursor: psycopg.Cursor[Any], keys: Mapping[str, tuple[list[str], list[str]]]) -> None:
+    """Tell which keys of each relation were upserted and which deleted, in a transaction that has the group's lock."""
+    if keys:
+        revision, _ = cursor.execute(_NEXT_REVISION).fetchone() or (0, "")
+        cursor.executemany(_APPEND, [(revision, relation, *its) for relation, its in keys.items()])
 
 
 def keep_partitions(connection: psycopg.Connection[Any], group: str) -> list[str]:

@@ -46,16 +46,7 @@ _TAKE_OVER = [
     "INSERT INTO journals SELECT entity, aggregate, base, records FROM {copy}.journals",
     "DELETE FROM journal_records",
     f"INSERT INTO journal_records ({_JOURNAL}) SELECT {_JOURNAL} FROM {{copy}}.journal_records ORDER BY n",
-    # what the copy has applied that the group had not, among the rest of what it has: states are told, not a history
-    """
-    INSERT INTO changes (revision, relation, upserted, deleted)
-    SELECT new.revision, relation, upserted, deleted FROM {copy}.changes JOIN (
-      SELECT revision AS before, nextval('revisions') AS revision
-      FROM (SELECT DISTINCT revision FROM {copy}.changes ORDER BY revision) AS all_of_them
-    ) AS new ON before = changes.revision
-    WHERE EXISTS (SELECT FROM {copy}.positions AS theirs LEFT JOIN positions AS ours USING (topic, partition)
-      WHERE theirs.next > coalesce(ours.next, 0))
-    """,
+    # whoever follows is told to reset, for the generation is another: the copy's own feed goes with it
     "SELECT pg_notify('prejoin_changes:' || current_schema(), '')",
     """
     INSERT INTO positions (topic, partition, next, topic_id)

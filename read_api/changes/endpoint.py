@@ -7,8 +7,6 @@ from functools import partial
 from starlette.requests import Request
 from starlette.responses import Response
 
-from projector.declare.projections import Projections, reads
-from projector.declare.view import View
 from projector.settings import Settings
 from read_api.access.callers import Caller, seen
 from read_api.changes.channel import Channel
@@ -96,13 +94,6 @@ class Streams:
             why = "is being stopped" if self._closing else f"has its {self._most:,} connections that follow changes"
             after = {"Retry-After": str(max(1, RETRY_MS // 1000))}
             raise Problem(503, f"this process {why}: come back in a moment", headers=after, kind="urn:prejoin:overload")
-
-
-def feeds_of(projections: Projections) -> dict[str, str]:
-    """Served relation → the one whose changes it is told: a virtual view has the keys of the one that it reads."""
-    by_table = {r.table: r.name for r in projections.relations}
-    virtual = {r.name for r in projections.served if isinstance(r, View) and r.virtual}
-    return {r.name: by_table[reads(r)[0]] if r.name in virtual else r.name for r in projections.served}
 
 
 def _read_filters(resource: Resource, request: Request) -> tuple[Condition, ...]:

@@ -8,11 +8,15 @@ from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import select
 
+from projector.declare import View
 from projector.declare.projections import load
 from projector.store.changes import keep_partitions
 from projector.store.connect import connect
 from projector.store.migrate import migrate
+from tests.shelf import book, make_list, shelf
+from tests.world import World
 
 GROUP = f"changes{os.getpid()}_{time.monotonic_ns() % 10**6}"
 
@@ -55,3 +59,19 @@ def test_partitions_are_made_ahead_and_dropped_and_rows_in_the_default_one_move(
     assert keep_partitions(connection, GROUP) == [f"drop partition {name[-3]}"]
     assert set(partitions(connection)) == {"changes_default", name[-2], name[0], name[1]}
     assert keep_partitions(connection, GROUP) == []
+
+
+def test_a_virtual_view_is_told_of_by_the_one_that_it_reads_though_that_is_not_served(database_url):
+    def change(books):
+        listed = make_list(books, path=None)
+        query = select(listed.c.book_id, listed.c.title).select_from(listed.table)
+        unread = View("unread", key="book_id", query=select(books.c.book_id))
+        return [listed, unread, View("titles", path="titles", key="book_id", query=query, virtual=True)]
+
+    world = World(database_url, shelf(change))
+    try:
+        world.given([book("b1")])
+        assert world.projections.feeds == {"titles": "book_list"}
+        assert world.fetch("SELECT relation, upserted, deleted FROM changes") == [("book_list", ["b1"], [])]
+    finally:
+        world.drop()

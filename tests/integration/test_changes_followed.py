@@ -15,7 +15,7 @@ from projector.operate.copying import Copying, CopyStep
 from projector.operate.rebuild import Rebuild
 from read_api.app import create_app
 from tests.api import fill, settings_of
-from tests.following import follow, listening
+from tests.following import Follower, follow, listening
 from tests.history import Past
 from tests.model import Model, Record
 from tests.model.histories import cloud_event, partitioned, random_stream
@@ -180,6 +180,23 @@ async def test_a_switch_of_generations_is_told_to_reset_and_nothing_is_lost_behi
         assert (await follower.next())[0] == "reset"
 
 
+async def test_what_a_copy_has_folded_ahead_of_a_stopped_worker_is_behind_a_reset(
+    shop: World, client: httpx.AsyncClient
+) -> None:
+    """No batch of the group has told of it, and none will."""
+    records = history()
+    await asyncio.to_thread(shop.given, records[:2])
+    async with follow(client, "/v1/orders/changes") as follower:
+        before = follower.last_id
+        copying = Copying(shop.url, shop.group, shop.projections, Past(records))
+        await asyncio.to_thread(copying.run)
+        assert (await follower.next())[0] == "reset"
+        await hold_what_is_listed(follower, client)
+        assert follower.held == Model().apply_all(records).views()["order_overview"]
+    async with follow(client, "/v1/orders/changes", before) as follower:
+        assert (await follower.next())[0] == "reset"
+
+
 async def test_a_copy_begun_before_another_rebuild_and_ended_behind_it_is_what_is_read_and_followed(
     shop: World, client: httpx.AsyncClient
 ) -> None:
@@ -211,6 +228,32 @@ async def test_a_copy_begun_before_another_rebuild_and_ended_behind_it_is_what_i
     assert shop.generations()["order_overview"] == rebuilt
     async with follow(client, "/v1/orders/changes", before) as follower:
         assert (await follower.next())[0] == "reset"
+
+
+async def test_rows_that_a_repair_mends_are_told(shop: World, client: httpx.AsyncClient) -> None:
+    records = history()
+    await asyncio.to_thread(shop.given, records)
+    table = shop.table("order_overview")
+    shop.execute(f"DELETE FROM {table} WHERE order_id = 'o2'")
+    shop.execute(f"UPDATE {table} SET total = 1")
+    columns = [c.name for c in shop.projections.relation("order_overview").table.c]
+    another = ", ".join("'o3'" if name == "order_id" else name for name in columns)
+    shop.execute(f"INSERT INTO {table} ({', '.join(columns)}) SELECT {another} FROM {table}")
+    async with follow(client, "/v1/orders/changes") as orders, follow(client, "/v1/fulfilment/changes") as virtual:
+        await hold_what_is_listed(orders, client)
+        (found,) = await asyncio.to_thread(shop.verify, "order_overview", repair=True)
+        assert found.repaired == 3
+        told = {data["key"]["order_id"]: kind for kind, data in [await orders.next() for _ in range(3)]}
+        assert told == {"o1": "upsert", "o2": "upsert", "o3": "delete"}
+        assert orders.held == Model().apply_all(records).views()["order_overview"]
+        told = {data["key"]["order_id"]: kind for kind, data in [await virtual.next() for _ in range(3)]}
+        assert told == {"o1": "upsert", "o2": "upsert", "o3": "delete"}
+
+
+async def hold_what_is_listed(follower: Follower, client: httpx.AsyncClient) -> None:
+    """As a client does when its stream opens, and behind a reset."""
+    listed = (await client.get("/v1/orders?limit=200")).json()["data"]
+    follower.held = {(row["order_id"],): row for row in listed}
 
 
 async def test_ids_within_a_batch_resume_before_it(

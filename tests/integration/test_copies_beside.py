@@ -70,21 +70,6 @@ def test_an_erasure_that_the_copy_has_read_ahead_of_the_group_counts_for_all_tha
     assert tables_with(shop, NAME) == set()
 
 
-def test_what_the_copy_has_applied_ahead_of_the_group_is_told_to_who_follows_changes(shop: World) -> None:
-    log = records(REGISTERED, order(1), order(2))
-    past = Past(log[:2])
-    shop.given(past.records)
-    ((last,),) = shop.fetch("SELECT max(revision) FROM changes")
-
-    def step(step: CopyStep) -> None:
-        if step.phase == "building":
-            past.records = log
-
-    from_events(shop, past).run(step)
-    told = shop.fetch("SELECT upserted FROM changes WHERE relation = 'order_overview' AND revision > %s", last)
-    assert "o2" in {key for (keys,) in told for key in keys}
-
-
 def test_what_is_kept_tells_how_far_it_was_applied_and_not_how_far_the_copy_is(shop: World) -> None:
     log = records(REGISTERED, order(1), order(2))
     shop.given(log[:2])

@@ -1,5 +1,6 @@
 """`verify`: drift put in by hand is found to the row and column, and `repair` mends exactly that."""
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -94,6 +95,16 @@ def versions(shop: World, drift: Drift) -> dict[str, str]:
     return dict(shop.fetch(f"SELECT jsonb_build_array({drift.key})::text, xmin::text FROM {drift.table}"))
 
 
+def told(shop: World, drift: Drift) -> dict[str, tuple[list[Any], list[Any]]]:
+    """The keys that the change feed tells to be there, and to be gone, by relation."""
+
+    def keys(texts: list[str]) -> list[Any]:
+        return sorted((json.loads(text) if len(drift.relation.key) > 1 else [text] for text in texts), key=str)
+
+    feed = shop.fetch("SELECT relation, upserted, deleted FROM changes")
+    return {name: (keys(upserted), keys(deleted)) for name, upserted, deleted in feed}
+
+
 def in_order(differences: list[Difference]) -> list[Difference]:
     return sorted(differences, key=lambda d: (d.view, str(d.key)))
 
@@ -106,8 +117,11 @@ def test_drift_of_every_kind_is_found_and_exactly_that_is_mended(shop: World, na
     expected = [drift.change(drift.keys[1]), drift.delete(drift.keys[2]), drift.add()]
     assert in_order(shop.drift()) == in_order(expected)
 
+    shop.execute("TRUNCATE changes")
     (found,) = shop.verify(name, repair=True)
     assert (found.different, found.repaired) == (3, 3)
+    feed = {name: ([difference.key for difference in expected[:2]], [expected[2].key])}
+    assert told(shop, drift) == (feed if drift.relation.path else {})
     assert shop.verify(name)[0].differences == []
     assert shop.fetch(f"SELECT * FROM {drift.table} ORDER BY {drift.key}") == whole
     after = versions(shop, drift)

@@ -81,7 +81,7 @@ def make_authors(indexes: Sequence[str] = ("teacher_id",)) -> Entity[Author]:
     return authors
 
 
-def make_list(books: Entity[Any], *names: str, path: str = "books", **options: Any) -> View:
+def make_list(books: Entity[Any], *names: str, path: str | None = "books", **options: Any) -> View:
     """`book_list`: one row a book, the columns named."""
     shown = [books.c[name] for name in names or [c.name for c in books.table.c if c.name in Book.__struct_fields__]]
     return View("book_list", path=path, key="book_id", query=select(*shown).select_from(books.table), **options)
