@@ -39,7 +39,7 @@ FROM projection_group
 """
 _PENDING = "SELECT coalesce(sum(cardinality(keys)), 0) FROM pending JOIN served USING (relation, generation)"
 # What Postgres says of data that it cannot take: one record is at fault, and bisecting finds it.
-_BAD_DATA = (psycopg.DataError, psycopg.errors.ProgramLimitExceeded, psycopg.errors.StatementTooComplex)
+BAD_DATA = (psycopg.DataError, psycopg.errors.ProgramLimitExceeded, psycopg.errors.StatementTooComplex)
 
 
 class Opened(NamedTuple):
@@ -187,7 +187,7 @@ class Applier:
         """
         try:
             return self._commit(work, clock)
-        except (*_BAD_DATA, psycopg.IntegrityError) as error:
+        except (*BAD_DATA, psycopg.IntegrityError) as error:
             records = [each for _, its in work for each in its]
             if not records:
                 raise

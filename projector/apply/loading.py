@@ -1,6 +1,6 @@
 """Entities alone, from a log that is read again: for a copy, whose views are made once its entities are whole."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from operator import attrgetter
@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import psycopg
 from psycopg.types.json import set_json_dumps
+from sqlalchemy import Table, Text
 
 from projector.apply.aggregates import Aggregate
 from projector.apply.applier import Applier, Opened
@@ -19,7 +20,7 @@ from projector.apply.fold import Aggregates
 from projector.apply.incoming import Incoming
 from projector.apply.letters import record_time
 from projector.apply.plan import Plan
-from projector.declare.entity import META, Entity
+from projector.declare.entity import META, Entity, State
 from projector.declare.projections import Projections
 from projector.declare.sql import quoted
 
@@ -31,6 +32,10 @@ USING (topic, partition) ORDER BY topic, partition FOR UPDATE OF positions
 _OPEN = """
 SELECT EXISTS (SELECT FROM journals), EXISTS (SELECT FROM erasures), set_config('synchronous_commit', 'off', true)
 """
+# The entities get their indexes once they are whole. Whether a text fits one Postgres alone can tell: it compresses it.
+_INDEX = 'CREATE TEMP TABLE "_long_texts" (value text PRIMARY KEY) ON COMMIT DROP'
+_FIT = 'INSERT INTO "_long_texts" SELECT unnest(%s::text[])'
+_LONG = 600  # letters of a text that fits, whatever they are: an entry of an index has 2,704 bytes at most
 _PAST = "SELECT entity, aggregate FROM past WHERE entity = ANY(%s) AND aggregate = ANY(%s)"
 _PASSED = "INSERT INTO past (entity, aggregate) VALUES (%s, %s) ON CONFLICT DO NOTHING"
 
@@ -73,15 +78,25 @@ class Loading(Applier):
     ) -> None:
         super().__init__(url, group, projections, unknown_events)
         self._limit, self._until, self._given_up = None, until, given_up or {}
+        self._indexed = {entity.name: _indexed(entity) for entity in projections.entities}
         self._mine = {"topics": [tp.topic for tp in partitions], "partitions": [tp.partition for tp in partitions]}
 
     def _save(self, cursor: psycopg.Cursor[Any], aggregates: Aggregates, outcome: Outcome) -> None:
+        kept = [a for a in aggregates.values() if a.touched and a.state is not None]
+        self._fit(cursor, kept)
         for name, store in self._stores.items():
-            touched = [a for a in aggregates.values() if a.entity.name == name and a.touched and a.state is not None]
+            touched = [aggregate for aggregate in kept if aggregate.entity.name == name]
             new = [aggregate for aggregate in touched if aggregate.before is None]
             if new:
                 _copy(cursor, store.entity, new)
             outcome.rows[name] = len(new) + store.save(cursor, (a for a in touched if a.before is not None))
+
+    def _fit(self, cursor: psycopg.Cursor[Any], kept: Iterable[Aggregate]) -> None:
+        """Raise ProgramLimitExceeded for a text too long, as the indexes that the entities have do of a live batch."""
+        texts = (text for a in kept for text in self._indexed[a.entity.name](a.state))
+        if long := {text for text in texts if isinstance(text, str) and len(text) > _LONG}:
+            cursor.execute(_INDEX)
+            cursor.execute(_FIT, (list(long),))
 
     @contextmanager
     def transaction(self) -> Iterator[tuple[psycopg.Cursor[Any], Plan, Opened]]:
@@ -116,6 +131,24 @@ class Loading(Applier):
         if passed:
             cursor.executemany(_PASSED, sorted(passed))
         return admitted
+
+
+def _indexed(entity: Entity[Any]) -> Callable[[State | None], Iterator[Any]]:
+    """What tells the texts of a state, and of the rows of its collections, that are indexed."""
+    fields = _texts(entity.table, entity.state)
+    children = [(child, columns) for child in entity.children if (columns := _texts(child.table, child.state))]
+
+    def texts(state: State | None) -> Iterator[Any]:
+        yield from (getattr(state, field) for field in fields)
+        for child, columns in children:
+            yield from (getattr(row, column) for row in child_rows(state, child) for column in columns)
+
+    return texts
+
+
+def _texts(table: Table, state: type[State]) -> list[str]:
+    indexed = [column for index in table.indexes for column in index.columns]
+    return [c.name for c in indexed if isinstance(c.type, Text) and c.name in state.__struct_fields__]
 
 
 def _copy(cursor: psycopg.Cursor[Any], entity: Entity[Any], new: list[Aggregate]) -> None:

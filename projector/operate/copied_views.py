@@ -143,7 +143,8 @@ class _Making:
         else:
             cursor.execute(definitions.generation_ddl(self._projections, relation, self._generations, schema))
         for ddl in definitions.indexes(self._projections, relation, self._generations, self._word_indexes).values():
-            cursor.execute(ddl)
+            with definitions.indexing(ddl):
+                cursor.execute(ddl)
         if relation.stored:
             cursor.execute(f"ANALYZE {table}")
         cursor.execute(_OWN, (name, generation, relation.version, self._digests[name]))

@@ -96,7 +96,8 @@ class Filling:
             return
         progress(Step(relation.name, "indexing", rows, expected))
         for ddl in lacking:
-            connection.execute(ddl)
+            with definitions.indexing(ddl):
+                connection.execute(ddl)
         if relation.stored:
             connection.execute(f"ANALYZE {quoted(generation_name(relation.name, self._generations[relation.name]))}")
         connection.execute(PHASE, ("draining", [relation.name]))

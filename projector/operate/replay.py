@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 
 from projector.apply.aggregates import Aggregate, Verdict
-from projector.apply.applier import Applier
+from projector.apply.applier import BAD_DATA, Applier
 from projector.apply.incoming import Incoming
 from projector.apply.letters import JOURNAL_RECORDS, raw, thaw, unraw
 from projector.apply.plan import Plan
@@ -73,7 +73,7 @@ class Replayer:
         """Replay one dead letter by id; returns one line of what was done. Raises NotReplayed with the reason."""
         try:
             return self._replay(letter, dry_run)
-        except psycopg.DataError as error:
+        except BAD_DATA as error:
             raise NotReplayed(_refused(letter, error)) from None
 
     def attempt(self, letter: int, dry_run: bool = False) -> Answer:
@@ -107,7 +107,7 @@ class Replayer:
                 return Answer(letter, True, self._replay_in(cursor, plan, letter))
         except NotReplayed as error:
             return Answer(letter, False, str(error))
-        except psycopg.DataError as error:
+        except BAD_DATA as error:
             return Answer(letter, False, _refused(letter, error))
 
     def _replay(self, letter: int, dry_run: bool) -> str:
@@ -227,7 +227,7 @@ class Replayer:
             cursor.execute(_END, (entity.name, key))
 
 
-def _refused(letter: int, error: psycopg.DataError) -> str:
+def _refused(letter: int, error: psycopg.Error) -> str:
     return f"dead letter {letter} is still refused by Postgres: SQLSTATE {error.sqlstate}"
 
 

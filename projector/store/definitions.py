@@ -1,16 +1,20 @@
 """What a relation's table is built from, as text and as digests: two that differ need another generation."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+import psycopg
 from sqlalchemy import Index, MetaData, PrimaryKeyConstraint, Select, Table, UniqueConstraint
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable
 
 from projector.declare.entity import FILLFACTOR, Entity
 from projector.declare.projections import Projections, reads
 from projector.declare.sql import plain, quoted, substitute
 from projector.declare.view import Relation, View
+from projector.errors import DeclarationError
 from projector.store.names import generation_name, generation_table
 from projector.store.search_text import words_index
 from projector.store.tables import metadata as engine
@@ -97,6 +101,21 @@ def _created(table: Table) -> str:
 def index_ddl(index: Index) -> str:
     """CREATE INDEX of a declared index."""
     return plain(CreateIndex(index)).strip()
+
+
+@contextmanager
+def indexing(ddl: str) -> Iterator[None]:
+    """Around the making of an index. Raises DeclarationError, which names its columns, where a text is too long."""
+    try:
+        yield
+    except (psycopg.errors.ProgramLimitExceeded, DBAPIError) as error:
+        if not isinstance(getattr(error, "orig", error), psycopg.errors.ProgramLimitExceeded):
+            raise
+        what = ddl.partition(" ON ")[2].partition(" USING ")[0].replace('"', "")
+        raise DeclarationError(
+            f"{what}: a text there is too long for an index, whose entries have 2,704 bytes at most: declare no index "
+            "of it; or bound it in its contract, give up by --abort what is half made, and rebuild from events"
+        ) from None
 
 
 def indexes(

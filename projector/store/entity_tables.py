@@ -9,7 +9,7 @@ from sqlalchemy.dialects import postgresql
 from projector.declare.entity import Entity
 from projector.declare.sql import plain, quoted, type_name
 from projector.errors import OutOfDate
-from projector.store.definitions import entity_tables, index_ddl, table_ddl
+from projector.store.definitions import entity_tables, index_ddl, indexing, table_ddl
 
 
 def bring_along(connection: Connection, schema: str, entity: Entity[Any], drop: bool = True) -> list[str]:
@@ -83,5 +83,6 @@ def _index(connection: Connection, schema: str, table: Table, drop: bool) -> lis
         connection.exec_driver_sql(f"DROP INDEX {quoted(schema)}.{quoted(name)}")
     missing = sorted(declared.keys() - have)
     for name in missing:
-        connection.exec_driver_sql(index_ddl(declared[name]))
+        with indexing(ddl := index_ddl(declared[name])):
+            connection.exec_driver_sql(ddl)
     return [*(f"drop index {name}" for name in gone), *(f"create index {name}" for name in missing)]

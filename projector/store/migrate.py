@@ -224,7 +224,8 @@ class _Migration:
             self.done.append(f"drop index {name}")
         lacking = sorted(wanted.keys() - there)
         for name in lacking:
-            self._sql(wanted[name])
+            with definitions.indexing(wanted[name]):
+                self._sql(wanted[name])
         # what an index is of may be an expression, of which nothing is known yet: searches would read all rows
         for (table,) in self.connection.execute(_INDEXED, {"schema": schema, "names": lacking}).all():
             full = f"{quoted(schema)}.{quoted(table)}"

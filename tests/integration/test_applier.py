@@ -17,6 +17,7 @@ from projector.apply.applier import Applier
 from projector.apply.batch import Chunk, FoldError, Outcome, TopicPartition
 from projector.declare import State
 from projector.errors import OutOfDate, TooManyDeadLetters
+from projector.operate.replay import NotReplayed, Replayer
 from tests.model import Model, Record
 from tests.model.histories import CloudEvent, cloud_event
 from tests.shelf import BookAdded, book, make_books, projections, shelf
@@ -261,6 +262,12 @@ def test_records_that_postgres_refuses_become_dead_letters_and_all_others_are_ap
         assert made.applier.positions() == {TopicPartition("books", 0): 44}
         assert made.fetch('SELECT entity, aggregate FROM dead_letters WHERE "offset" = 31') == [("books", "b0")]
         assert made.fetch('SELECT detail FROM dead_letters WHERE "offset" = 31')[0][0].endswith("SQLSTATE 22003")
+        again = Replayer(made.applier)
+        for offset, state in ((31, "22003"), (20, "54000")):
+            ((letter,),) = made.fetch('SELECT id FROM dead_letters WHERE "offset" = %s', offset)
+            with pytest.raises(NotReplayed, match=f"still refused by Postgres: SQLSTATE {state}$"):
+                again.replay(letter)
+            assert [answer.said[-5:] for answer in again.replay_together([letter])] == [state]
     finally:
         made.drop()
 

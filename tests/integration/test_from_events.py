@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from projector.apply.batch import Chunk, TopicPartition
-from projector.errors import PrejoinError
+from projector.errors import DeclarationError, PrejoinError
 from projector.history.kafka import KafkaHistory
 from projector.ingest.positions import TopicReplaced
 from projector.operate.copying import Copying, CopyStep
@@ -21,7 +21,7 @@ from tests.history import Past
 from tests.integration.shop_in_kafka import PARTITIONS, fresh_topics, publish
 from tests.model import Model, Record
 from tests.model.histories import random_stream
-from tests.shelf import book, shelf
+from tests.shelf import book, make_list, shelf
 from tests.world import World, world
 
 
@@ -90,6 +90,46 @@ def test_what_postgres_refuses_is_the_same_dead_letter_in_a_copy(database_url: s
         from_events(made, Past(records)).run()
         assert entities(made) == before
         assert made.fetch('SELECT "offset", reason, detail FROM dead_letters ORDER BY 1') == letters
+    finally:
+        made.drop()
+
+
+def test_a_text_too_long_for_an_index_is_the_same_dead_letter_in_a_copy_that_has_none_yet(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("projector.operate.loading.BATCH", 4)
+    noise = random.Random(1).randbytes(9_000).hex()
+    made = World(database_url, shelf(lambda books: [make_list(books, "book_id")], indexes=["title"]))
+    try:
+        titles = [noise[:n] for n in (500, 900, 2_400, 4_000, 6_000, 18_000)] + ["x" * n for n in (5_000, 100_000)]
+        titles += ["é" * 700 + noise[:n] for n in (1_000, 6_000)]
+        records = [book(f"b{n}", offset=n, title=title) for n, title in enumerate([*titles, "short"])]
+        records += [book("b0", offset=len(records), title=noise), book("b0", offset=len(records) + 1, title="new")]
+        made.given(records, batch=1)
+        letters = made.fetch('SELECT "offset", reason, detail FROM dead_letters ORDER BY 1')
+        assert {5, 11} <= {offset for offset, *_ in letters} <= {3, 4, 5, 9, 11}
+        assert {detail for *_, detail in letters} == {"Postgres refuses it: SQLSTATE 54000"}
+        before = entities(made)
+        from_events(made, Past(records, size=1)).run()
+        assert entities(made) == before
+        assert made.fetch('SELECT "offset", reason, detail FROM dead_letters ORDER BY 1') == letters
+        assert made.fetch("SELECT indexname FROM pg_indexes WHERE indexname = 'ix_books_title'") == [
+            ("ix_books_title",)
+        ]
+    finally:
+        made.drop()
+
+
+def test_a_text_too_long_for_the_index_of_a_view_ends_a_copy_with_the_columns_named(database_url: str) -> None:
+    made = World(database_url, shelf(lambda books: [make_list(books, indexes=[("shelf", "-title")])], indexes=[]))
+    try:
+        records = [book("b1", offset=0), book("b2", offset=1, title=random.Random(1).randbytes(9_000).hex())]
+        assert made.given(records).dead_letters == {"unstorable": 1}
+        before = made.views()
+        with pytest.raises(DeclarationError, match=r"^book_list__g2 \(shelf, title DESC, book_id\): a text .*--abort"):
+            from_events(made, Past(records)).run()
+        from_events(made, Past(records)).abort()
+        assert made.views() == before
     finally:
         made.drop()
 
