@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from projector.settings import Settings
     from projector.store.status import Ends
 
+SILENT = 60  # seconds without a word of a rebuild, which may have been interrupted then
+
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 All = Annotated[bool, typer.Option("--all", help="All of them.")]
 
@@ -145,6 +147,8 @@ def _print_status(told: dict[str, Any]) -> None:
             unit = {"replaying": "events", "catching up": "events", "building": "views"}.get(built["phase"], "rows")
             done = f"{built['phase']}, {built['rows']:,}{of} {unit}, last heard of {built['seconds_since']:,.0f} s ago"
             report(f"{v['view']}: generation {built['generation']} is being built: {done}")
+    if any(v["rebuild"] and v["rebuild"]["seconds_since"] > SILENT for v in told["views"]):
+        report("a rebuild that nobody goes on with goes on when its command is given again; --abort gives it up")
     report(partitions)
 
 

@@ -30,10 +30,13 @@ def list_snapshots(as_json: Json = False) -> None:
         return
     from rich.table import Table
 
-    table = Table("name", "as of", "made at", "bytes")
+    table = Table("name", "as of", "made at", "bytes", "state")
     for row in found:
-        table.add_row(row["name"], row["as_of"], row["made_at"], f"{row['bytes'] or 0:,}")
+        state = "half made" if row["half_made"] else "whole"
+        table.add_row(row["name"], row["as_of"], row["made_at"], f"{row['bytes'] or 0:,}", state)
     report(table if found else "no snapshots; `prejoin rebuild --all --as-of TIME` makes one")
+    if any(row["half_made"] for row in found):
+        report("a half-made one goes on when its command is given again; `prejoin snapshots drop` gives it up")
 
 
 @snapshots.command(epilog="Example: prejoin snapshots drop 20260301T000000Z")
@@ -42,7 +45,7 @@ def drop(
     every: All = False,
     as_json: Json = False,
 ) -> None:
-    """Drop snapshots, once nobody reads them."""
+    """Drop snapshots, once nobody reads them; half-made ones, unless somebody is making them."""
     from projector.operate.snapshots import drop_snapshots
 
     if bool(names) == every:

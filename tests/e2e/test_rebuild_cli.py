@@ -56,7 +56,11 @@ def test_from_the_plan_to_the_switch_with_a_kill_between(shop: World) -> None:
     built = {v["view"]: v["rebuild"] for v in told["views"]}
     assert built["order_overview"].items() >= {"generation": 2, "phase": "waiting"}.items()
     assert built["product_sales"] is None
-    assert "is being built" in prejoin(shop, "status").stdout
+    for ago, silent in (("-1 hour", False), ("2 minutes", True)):
+        shop.execute("UPDATE rebuilds SET beat_at = now() - %s::interval", ago)
+        said = prejoin(shop, "status").stdout
+        assert "is being built" in said
+        assert ("--abort gives it up" in said) is silent
     assert json.loads(prejoin(shop, "rebuild", "order_overview", "--dry-run", "--json").stdout)["goes_on"]
 
     done = prejoin(shop, "rebuild", "order_overview", "--json")

@@ -118,15 +118,21 @@ def test_interrupted_it_goes_on_and_what_was_dropped_is_gone(shop: World) -> Non
     for _ in range(2):
         with pytest.raises(RuntimeError):
             snapshot(shop, records, until).run(step)
+    assert [(row["name"], row["half_made"]) for row in snapshots(shop.url, shop.group)] == [("then", True)]
     with pytest.raises(PrejoinError, match="the snapshot then is half made"):
         Copying(shop.url, shop.group, shop.projections, Past(records)).run()
     copy = snapshot(shop, records, until).run(step)
+    assert [(row["name"], row["half_made"]) for row in snapshots(shop.url, shop.group)] == [("then", False)]
     assert views(shop, "then") == expected(records, until)
     with pytest.raises(PrejoinError, match=r"there is a snapshot then already: .* another --name"):
         snapshot(shop, records, until).run()
     own = copy_group(shop.group, copy.id)
     with pytest.raises(PrejoinError, match="there is no snapshot 'now'"):
         drop_snapshots(shop.url, shop.group, shop.projections, ["now"])
+    steps.clear()
+    with pytest.raises(RuntimeError):
+        snapshot(shop, records, until, "given up").run(step)
+    assert drop_snapshots(shop.url, shop.group, shop.projections, ["given up"]) == ["given up"]
     assert drop_snapshots(shop.url, shop.group, shop.projections, ["then"]) == ["then"]
     assert shop.fetch("SELECT FROM pg_namespace WHERE nspname LIKE %s", own + "%") == []
     assert shop.fetch("SELECT FROM copies") == []
