@@ -74,9 +74,9 @@ class OrdersIndex:
 
     @contextmanager
     def another(self) -> Iterator[str]:
-        """An empty index of the same mapping and settings."""
+        """An empty index of the same mapping and settings, which Elasticsearch itself refreshes each second."""
         name = f"beside.{self.name}"  # not among those that the indexer sweeps away
-        settings = {"index": self._document.settings}
+        settings = {"index": {**self._document.settings, "refresh_interval": "1s"}}
         self.client.indices.create(index=name, settings=settings, mappings=self._document.mapping)
         try:
             yield name

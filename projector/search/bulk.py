@@ -9,7 +9,7 @@ import msgspec
 from elasticsearch import ApiError, AsyncElasticsearch, AuthenticationException, AuthorizationException
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
-from projector.search.client import Again, Refused, item_passes, passes
+from projector.search.client import Again, Refused, item_passes, passes, reason
 from projector.search.document import STATE_ID
 
 LONGEST_WAIT = 10.0
@@ -79,9 +79,8 @@ class Bulks:
             raise Refused from None
 
     def _tell(self, state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        status = error.status_code if isinstance(error, ApiError) else type(error).__name__
-        self._on_retry(str(status))
+        if state.outcome and (error := state.outcome.exception()):
+            self._on_retry(reason(error))
 
     async def _once(self, target: str, state: Item, items: list[Item], sent: Sent) -> list[Item]:
         """Send them once; returns those to be sent again."""

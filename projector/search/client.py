@@ -36,6 +36,11 @@ def passes(error: BaseException) -> bool:
     return isinstance(error, ConnectionError | ConnectionTimeout | Again)
 
 
+def reason(error: BaseException) -> str:
+    """What to call an error that passes, in logs and metrics."""
+    return str(error.status_code) if isinstance(error, ApiError) else type(error).__name__
+
+
 def is_block(body: Any) -> bool:
     """Whether an answer says that writes are blocked, as they are while a disk is full."""
     return isinstance(body, dict) and isinstance(body.get("error"), dict) and body["error"].get("type") == _BLOCKED

@@ -34,8 +34,8 @@ _WORDS = {"type": "text", "analyzer": "whitespace", "index_prefixes": {"min_char
 SETTINGS: dict[str, Any] = {
     # one: a document that was written behind others is not seen before them
     "number_of_shards": 1,
-    # given, so that a shard that nobody searched for a while goes on refreshing
-    "refresh_interval": "1s",
+    # the indexer refreshes, once a second (`showing.py`): this is for what one that was stopped has left
+    "refresh_interval": "5s",
     # how long a deleted document's version is remembered, and a late write of it refused
     "gc_deletes": "1h",
 }

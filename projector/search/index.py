@@ -70,7 +70,11 @@ class Indexes:
 
     async def refresh(self, name: str) -> None:
         """Let searches see all that was written."""
-        await self._patiently(lambda: self._client.indices.refresh(index=name))
+        await self._patiently(lambda: self.show([name]))
+
+    async def show(self, names: Collection[str]) -> None:
+        """The same of several indexes, tried once: raises ApiError or TransportError."""
+        await self._client.indices.refresh(index=list(names))
 
     async def _there(self) -> Mapping[str, Any]:
         """The view's indexes and their aliases."""

@@ -5,10 +5,8 @@ in the index when it has ended; the index says so itself, in a document of its o
 """
 
 import asyncio
-import json
 import time
 from contextlib import aclosing, suppress
-from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -17,34 +15,26 @@ from elasticsearch import AsyncElasticsearch, NotFoundError
 from projector.declare.projections import Projections
 from projector.declare.view import View
 from projector.logs import logger
-from projector.search.bulk import Bulks, IndexGone, Item
+from projector.search.bulk import Bulks, IndexGone
 from projector.search.copies import Copies, Copy, Stand
-from projector.search.document import STATE, STATE_ID, Document
+from projector.search.document import Document
 from projector.search.index import Indexes
 from projector.search.metrics import Metrics
-from projector.search.rows import Row, Rows
+from projector.search.passes import Passes, Restored
+from projector.search.showing import Showing
 from projector.store.connect import DatabaseUnreachable, connect_async
 from projector.store.definitions import declarations_digest
 from projector.store.locks import SEARCH_LOCK
 
-IN_FLIGHT = 2
 SECONDS_BETWEEN_LOOKS = 1.0  # where no NOTIFY came: As-Of moves without any
-SECONDS_BETWEEN_STATES = 0.25  # what an index says of itself is seen when it is refreshed, once a second, no sooner
 SECONDS_BETWEEN_SWEEPS = 60.0  # a replaced index stays so long, for those who are just reading it
 SECONDS_BETWEEN_COUNTS = 5.0
 SECONDS_AFTER_A_CHANGE = 0.1
+SECONDS_BETWEEN_PROOFS = 1.0  # that the view's lock is still ours
 _LOST = (psycopg.OperationalError, psycopg.InterfaceError, DatabaseUnreachable)
-_HELD = """
-UPDATE search_generations SET as_of = %s
-WHERE relation = %s AND generation = ANY(%s) AND state <> 'gone'
-"""
 _COUNT = "SELECT count(*), extract(epoch FROM min(since)) FROM outbox WHERE relation = %s"
 
 log = logger(__name__)
-
-
-class Restored(Exception):
-    """The index has changes that Postgres does not know: it was restored to an earlier state."""
 
 
 class ViewIndexer:
@@ -99,15 +89,23 @@ class ViewIndexer:
         self._metrics.leads(self._view.name, True)
 
     async def _lead(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        self._connection, self._rows = connection, Rows(connection, self._view)
+        self._connection = connection
         self._copies = Copies(connection, self._group, self._view.name, self._view.key[0], self._declarations)
-        self._states: dict[str, dict[str, Any]] = {}
+        self._showing = Showing(connection, self._view.name, self._indexes, self._bulks, self._retried)
+        made = (self._indexes, self._bulks, self._showing, self._metrics)
+        self._passes = Passes(connection, self._view, self._document, *made)
         self._aliased: str | None = None  # the index that the view's alias names
-        self._swept = self._counted = self._said = 0.0
-        self._unsaid = False  # whether the last pass left it to a later one to say what the indexes hold
+        self._swept = self._counted = 0.0
         await connection.execute(f'LISTEN "prejoin:{self._group}"')
+        try:
+            await self._keep()
+        finally:
+            await self._showing.close()
+
+    async def _keep(self) -> None:
         while True:
             stand = await self._copies.stand()
+            self._proved = time.monotonic()
             try:
                 if await self._is_ready(stand):
                     await self._keep_house(stand)
@@ -142,15 +140,13 @@ class ViewIndexer:
         name = self._name(copy)
         if copy.state == "filling" and copy.filled_to is None:  # registered, and no more than that
             await self._indexes.make(name)  # one by this name is of a generation that was given up
-            self._states[name] = {}
+            self._showing.made(copy)
         elif not await self._indexes.is_ours(name, copy.digest):
             await self._give_up(copy, "its index is gone")
             return False
-        if name not in self._states:
-            self._states[name] = await self._indexes.state(name)
-            if self._states[name].get("sent", 0) > copy.sent:
-                await self._give_up(copy, "Postgres was restored to an earlier state")
-                return False
+        if await self._showing.sent(copy) > copy.sent:
+            await self._give_up(copy, "Postgres was restored to an earlier state")
+            return False
         return True
 
     async def _give_up(self, copy: Copy, why: str) -> None:
@@ -160,99 +156,15 @@ class ViewIndexer:
     async def _has_passed(self, stand: Stand) -> bool:
         """Make a pass; whether it came to its end, and the indexes are sound."""
         try:
-            await self._pass(stand)
+            await self._passes.make(stand)
         except IndexGone:  # which one, the next look tells
-            self._states.clear()
+            self._showing.forget()
             return False
         except Restored:
             for copy in stand.every:
                 await self._give_up(copy, "Postgres was restored to an earlier state")
             return False
         return True
-
-    async def _pass(self, stand: Stand) -> None:
-        """Send what is in the outbox, from the first key to the last; then say what the indexes hold, if it is time.
-
-        Otherwise a later pass says it: a request of its own takes as long as those of the few keys of a short pass.
-        """
-        after: str | None = None
-        under_way: list[asyncio.Task[None]] = []
-        try:
-            while rows := await self._rows.take(stand.generation, after):
-                after = rows[-1].key
-                items = {stand.generation: await asyncio.to_thread(self._items, rows)}
-                for generation in {copy.generation for copy in stand.coming}:
-                    theirs = await self._rows.others(generation, rows)
-                    items[generation] = await asyncio.to_thread(self._items, theirs)
-                if len(under_way) == IN_FLIGHT:
-                    await under_way.pop(0)
-                under_way.append(asyncio.create_task(self._send(stand, rows, items)))
-            while under_way:
-                await under_way.pop(0)
-            self._unsaid = self._until_said() > 0 and not any(copy.state == "sending" for copy in stand.every)
-            if not self._unsaid:
-                await self._say(stand)
-        finally:
-            for task in under_way:
-                task.cancel()
-            await asyncio.gather(*under_way, return_exceptions=True)
-
-    def _items(self, rows: list[Row]) -> list[Item]:
-        return [
-            Item(row.key, row.revision, None if row.shown is None else self._document.line(row.shown)) for row in rows
-        ]
-
-    async def _send(self, stand: Stand, rows: list[Row], items: dict[int, list[Item]]) -> None:
-        """Send a bulk to each copy, and take off the outbox what they have."""
-        started, refused, conflicts = time.monotonic(), dict[str, str](), dict[str, int]()
-        for copy in stand.every:
-            target = self._indexes.target(self._name(copy))
-            sent = await self._bulks.send(target, self._state(copy), items[copy.generation])
-            refused |= sent.refused
-            conflicts |= sent.conflicts
-        await self._judge(conflicts)
-        bulks = await self._rows.done(rows, refused)
-        for copy in stand.every:
-            copy.sent = bulks.get((copy.generation, copy.search), copy.sent)
-        gone = sum(row.shown is None for row in rows)
-        outcomes = {"indexed": len(rows) - gone - len(refused), "deleted": gone}
-        outcomes |= {"refused": len(refused), "conflict": len(conflicts)}
-        self._metrics.sent(self._view.name, time.monotonic() - started, outcomes)
-        if refused:
-            log.warning("documents were refused", action="refused", view=self._view.name, documents=len(refused))
-
-    async def _judge(self, conflicts: dict[str, int]) -> None:
-        """A later version came from another indexer, which has taken the key off, or has a later one to send yet.
-
-        Where the outbox has an earlier one than the index, that version is of a time that Postgres does not know.
-        """
-        if conflicts:
-            known = await self._rows.revisions(list(conflicts))
-            if any(known[key] < version for key, version in conflicts.items() if key in known):
-                raise Restored
-
-    def _state(self, copy: Copy, **held: Any) -> Item:
-        """The document that says what the index holds; the count of bulks is its version."""
-        name = self._name(copy)
-        told = self._states[name] = {**self._states.get(name, {}), **held, "is": STATE, "sent": copy.sent}
-        return Item(STATE_ID, copy.sent, json.dumps({"state": told}).encode())
-
-    async def _say(self, stand: Stand) -> None:
-        """What was applied when the pass began is in the indexes now, if it was in the rows."""
-        held = {"as_of": stand.as_of, "positions": stand.positions}
-        told = stand.copies if stand.behind else stand.every
-        for copy in told:
-            name = self._name(copy)
-            before = dict(self._states.get(name, {}))
-            state = self._state(copy, **held)
-            if self._states[name] != before:
-                await self._bulks.send(self._indexes.target(name), state, [])
-        at = None if stand.as_of is None else datetime.fromisoformat(stand.as_of)
-        await self._connection.execute(_HELD, (at, self._view.name, [copy.generation for copy in told]))
-        self._said = time.monotonic()
-
-    def _until_said(self) -> float:
-        return self._said + SECONDS_BETWEEN_STATES - time.monotonic()
 
     async def _switch(self, stand: Stand) -> None:
         """Let the newest copy of each generation count once a pass over all of its keys has ended."""
@@ -287,15 +199,20 @@ class ViewIndexer:
             self._counted = now
 
     async def _wait(self) -> None:
-        """Until there is something to send; not for long where the last pass said nothing."""
-        seconds = max(self._until_said(), 0.01) if self._unsaid else SECONDS_BETWEEN_LOOKS
+        """Until there is something to send; not for longer than what was sent may wait to be shown."""
+        seconds = max(self._showing.seconds_left(), 0.01) if self._showing.is_left else SECONDS_BETWEEN_LOOKS
         async with aclosing(self._connection.notifies(timeout=seconds, stop_after=1)) as told:
             async for _ in told:
                 pass
 
     async def _alive(self) -> None:
-        """Ahead of each request: the lock is ours as long as the connection, which Postgres ends where it is idle."""
-        await self._connection.execute("SELECT")
+        """Ahead of each request: the lock is ours as long as the connection, which Postgres ends where it is idle.
+
+        Not each time: a bulk would wait for what is just being read on it.
+        """
+        if time.monotonic() - self._proved > SECONDS_BETWEEN_PROOFS:
+            await self._connection.execute("SELECT")
+            self._proved = time.monotonic()
 
     def _retried(self, reason: str) -> None:
         log.warning("elasticsearch is asked again", action="retry", view=self._view.name, reason=reason)

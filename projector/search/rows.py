@@ -19,7 +19,7 @@ _TAKE = """
 WITH taken AS MATERIALIZED (
   SELECT key, revision FROM outbox
   WHERE relation = %(relation)s AND (%(after)s::text IS NULL OR key > %(after)s::text)
-  ORDER BY key LIMIT {most}
+  ORDER BY key LIMIT %(most)s
 ), shown AS (
   SELECT t.key, t.revision, s.row,
     sum(coalesce(octet_length(s.row), 0)) OVER (ORDER BY t.key) - coalesce(octet_length(s.row), 0) AS before
@@ -66,12 +66,12 @@ class Rows:
         self._connection, self._view = connection, view
         self._take: dict[int, str] = {}
 
-    async def take(self, generation: int, after: str | None) -> list[Row]:
+    async def take(self, generation: int, after: str | None, most: int = MOST_KEYS) -> list[Row]:
         """The next keys behind one, in order: as many as a bulk holds, one at least; none: there are no more."""
         if generation not in self._take:
             rows = rows_of(self._view, generation)
-            self._take[generation] = _TAKE.format(rows=rows, most=MOST_KEYS, bytes=MOST_BYTES)
-        values = {"relation": self._view.name, "after": after}
+            self._take[generation] = _TAKE.format(rows=rows, bytes=MOST_BYTES)
+        values = {"relation": self._view.name, "after": after, "most": most}
         found = await self._connection.execute(self._take[generation], values, prepare=False)
         return [Row(*each) for each in await found.fetchall()]
 

@@ -24,7 +24,7 @@ from read_api.statements import NEWEST
 
 Handler = Callable[[Request], Awaitable[Response]]
 
-SECONDS_BETWEEN_LOOKS = 0.1  # while a request waits for the index, which shows what was written once a second
+SECONDS_BETWEEN_LOOKS = 0.1  # while a request waits for the index, which the indexer refreshes once a second
 SERVED = f"SELECT generation, search FROM {NEWEST % 1} AS g LEFT JOIN served USING (relation, generation)"
 _log = logging.getLogger("prejoin.api")
 

@@ -1,7 +1,7 @@
 """A server in front of Elasticsearch, which passes requests on, but for those that a test wants to go wrong."""
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,7 +12,8 @@ _OWN = {"connection", "content-encoding", "content-length", "keep-alive", "trans
 
 # What happens to a request, by path and body: a status is answered in Elasticsearch's place; `lost` does what was
 # asked, and nobody hears of it; `busy` does it, and says of the first document that it was not taken; empty: nothing.
-Fault = Callable[[str, bytes], str]
+# One that is awaited holds the request up.
+Fault = Callable[[str, bytes], str | Awaitable[str]]
 
 
 @asynccontextmanager
@@ -22,6 +23,8 @@ async def in_front(url: str, fault: Fault) -> AsyncIterator[str]:
     async def answer(request: web.Request) -> web.StreamResponse:
         body = await request.read()
         wrong = fault(request.path, body)
+        if not isinstance(wrong, str):
+            wrong = await wrong
         if wrong.isdigit():
             return web.json_response({"error": {"type": "busy", "reason": "busy"}}, status=int(wrong), headers=_ELASTIC)
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _OWN}
