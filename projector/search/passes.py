@@ -19,7 +19,7 @@ from projector.search.showing import Showing
 
 IN_FLIGHT = 2
 FIRST_KEYS = 500  # of a pass, so that Elasticsearch has something to do soon
-_GROWS = 2
+_GROWS = 2  # the next one, up to what a bulk may hold
 
 log = logger(__name__)
 
