@@ -135,8 +135,8 @@ class _Making:
             columns = ", ".join(quoted(c.name) for c in relation.table.c)
             query = plain(definitions.served_query(self._projections, relation, self._generations))
             cursor.execute(without_key)
-            cursor.execute(f"INSERT INTO {table} ({columns}) {query}")
             try:
+                cursor.execute(f"INSERT INTO {table} ({columns}) {query}")
                 cursor.execute(key)
             except psycopg.IntegrityError:  # what Postgres says of it holds the row
                 raise unsound_key(relation) from None

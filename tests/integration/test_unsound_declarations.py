@@ -9,7 +9,9 @@ from projector.apply.batch import FoldError
 from projector.declare import View
 from projector.declare.projections import Projections
 from projector.errors import DeclarationError
+from projector.operate.copying import Copying
 from projector.store.migrate import migrate
+from tests.history import Past
 from tests.shelf import Book, BookAdded, book, make_authors, make_books, projections, shelf
 from tests.world import World
 
@@ -34,6 +36,15 @@ def test_a_key_that_is_twice_there_or_null_is_told_by_migrate(database_url: str,
         world.given([book("b1", author_id="a"), book("b2", author_id="a")])
         with pytest.raises(DeclarationError, match=rf"keyed: its key \({column}\)"):
             migrate(database_url, None, world.group, keyed_by(column))
+
+
+@pytest.mark.parametrize("column", ["author_id", "shelf"])
+def test_a_key_that_is_twice_there_or_null_is_told_by_a_rebuild_from_events(database_url: str, column: str) -> None:
+    with closing(_World(database_url, keyed_by(column))) as world:
+        records = [book(f"b{n}", offset=n, author_id="a", title="SECRET") for n in range(2)]
+        with pytest.raises(DeclarationError, match=rf"keyed: its key \({column}\)") as caught:
+            Copying(world.url, world.group, world.projections, Past(records)).run()
+        assert "SECRET" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
