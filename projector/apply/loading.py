@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
 from operator import attrgetter
-from typing import Any
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 import psycopg
 from psycopg.types.json import set_json_dumps
-from sqlalchemy import Table, Text
+from sqlalchemy import BigInteger, Boolean, Date, DateTime, Numeric, Table, Text
+from sqlalchemy.dialects.postgresql import JSONB
 
 from projector.apply.aggregates import Aggregate
 from projector.apply.applier import Applier, Opened
@@ -23,6 +26,7 @@ from projector.apply.plan import Plan
 from projector.declare.entity import META, Entity, State
 from projector.declare.projections import Projections
 from projector.declare.sql import quoted
+from projector.declare.types import MoneyByCurrency
 
 # Whoever loads these partitions too waits, and finds its chunks refused.
 _MINE = """
@@ -38,6 +42,19 @@ _FIT = 'INSERT INTO "_long_texts" SELECT unnest(%s::text[])'
 _LONG = 600  # letters of a text that fits, whatever they are: an entry of an index has 2,704 bytes at most
 _PAST = "SELECT entity, aggregate FROM past WHERE entity = ANY(%s) AND aggregate = ANY(%s)"
 _PASSED = "INSERT INTO past (entity, aggregate) VALUES (%s, %s) ON CONFLICT DO NOTHING"
+# Of these a column takes in binary form what it takes of a worker, or psycopg refuses it. Of a whole number for a
+# smaller column psycopg cuts off what has no room.
+_EXACT = {
+    (Text, str),
+    (BigInteger, int),
+    (Boolean, bool),
+    (Numeric, Decimal),
+    (Numeric, int),
+    (DateTime, datetime),
+    (Date, date),
+    (MoneyByCurrency, dict[str, Decimal]),
+}
+_UNFIT = (psycopg.DataError, TypeError, AttributeError, ValueError, ArithmeticError)
 
 Place = tuple[str, int, int]  # topic, partition, offset
 Key = tuple[str, str]  # entity, aggregate
@@ -87,8 +104,8 @@ class Loading(Applier):
         for name, store in self._stores.items():
             touched = [aggregate for aggregate in kept if aggregate.entity.name == name]
             new = [aggregate for aggregate in touched if aggregate.before is None]
-            if new:
-                _copy(cursor, store.entity, new)
+            if new and not _copied(cursor, store.entity, new):
+                store.save(cursor, new)
             outcome.rows[name] = len(new) + store.save(cursor, (a for a in touched if a.before is not None))
 
     def _fit(self, cursor: psycopg.Cursor[Any], kept: Iterable[Aggregate]) -> None:
@@ -151,14 +168,46 @@ def _texts(table: Table, state: type[State]) -> list[str]:
     return [c.name for c in indexed if isinstance(c.type, Text) and c.name in state.__struct_fields__]
 
 
+def exact(entity: Entity[Any]) -> bool:
+    """Whether its columns are all of types that take in binary form what they take of a worker."""
+    states = {entity.table: entity.state} | {child.table: child.state for child in entity.children}
+    given = [
+        (type(table.c[field].type), _without_null(hint))
+        for table, state in states.items()
+        for field, hint in get_type_hints(state).items()
+        if field in table.c
+    ]
+    return all(kind is JSONB or (kind, hint) in _EXACT for kind, hint in given)  # JSON is made as a worker makes it
+
+
+def _without_null(hint: Any) -> Any:
+    its = get_args(hint)
+    return next(each for each in its if each is not NoneType) if NoneType in its else hint
+
+
+def _copied(cursor: psycopg.Cursor[Any], entity: Entity[Any], new: list[Aggregate]) -> bool:
+    """Write aggregates that are not there yet, by COPY: half of what an upsert takes.
+
+    False: none was, for a value is not of its column's type, or Postgres refuses it. How a worker writes them decides
+    what becomes of that.
+    """
+    if not exact(entity):
+        return False
+    try:
+        with cursor.connection.transaction():
+            _copy(cursor, entity, new)
+    except _UNFIT:
+        return False
+    return True
+
+
 def _copy(cursor: psycopg.Cursor[Any], entity: Entity[Any], new: list[Aggregate]) -> None:
-    """Write aggregates that are not there yet, by COPY: half of what an upsert takes."""
     its = attrgetter(*(f"state.{field}" for field in entity.fields), "version", "recent", "updated_at")
     columns = [*entity.fields, *(name for name in META if name != "_gaps"), "_gaps"]
     _copy_rows(cursor, entity.table.name, columns, ((*its(a), a.gaps or None) for a in new))
     for child in entity.children:
         rows = ((a.key, *msgspec.structs.astuple(row)) for a in new for row in child_rows(a.state, child))
-        _copy_rows(cursor, child.table.name, [c.name for c in child.table.c], rows)
+        _copy_rows(cursor, child.table.name, [entity.key, *child.state.__struct_fields__], rows)
 
 
 def _copy_rows(cursor: psycopg.Cursor[Any], table: str, columns: list[str], rows: Iterable[tuple[Any, ...]]) -> None:
@@ -169,7 +218,4 @@ def _copy_rows(cursor: psycopg.Cursor[Any], table: str, columns: list[str], rows
     with cursor.copy(f"COPY {into} FROM STDIN (FORMAT BINARY)") as copy:
         copy.set_types(types)
         for row in rows:
-            try:
-                copy.write_row(row)
-            except OverflowError:  # a whole number of more than 64 bits, which as text Postgres would refuse
-                raise psycopg.errors.NumericValueOutOfRange from None
+            copy.write_row(row)

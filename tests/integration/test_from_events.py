@@ -5,11 +5,17 @@ import multiprocessing
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from datetime import date
+from typing import Annotated, Any
 
 import pytest
+from msgspec import defstruct
+from sqlalchemy import Boolean, Date, Integer, Numeric, SmallInteger, Uuid
 
 from projector.apply.batch import Chunk, TopicPartition
+from projector.apply.loading import exact
+from projector.declare import Entity, State
+from projector.declare.projections import load
 from projector.errors import DeclarationError, PrejoinError
 from projector.history.kafka import KafkaHistory
 from projector.ingest.positions import TopicReplaced
@@ -21,7 +27,7 @@ from tests.history import Past
 from tests.integration.shop_in_kafka import PARTITIONS, fresh_topics, publish
 from tests.model import Model, Record
 from tests.model.histories import random_stream
-from tests.shelf import book, make_list, shelf
+from tests.shelf import BookAdded, book, make_list, projections, shelf
 from tests.world import World, world
 
 
@@ -132,6 +138,48 @@ def test_a_text_too_long_for_the_index_of_a_view_ends_a_copy_with_the_columns_na
         assert made.views() == before
     finally:
         made.drop()
+
+
+Columns = list[tuple[Any, list[Any]]]
+IN_TEXT: Columns = [  # annotation, and values of which the first one fits
+    (Annotated[int, Integer()], [5, 2**31, 2**40]),
+    (Annotated[int, SmallInteger()] | None, [5, 2**20, None]),
+    (Annotated[str, Uuid(as_uuid=False)], ["00000000-0000-0000-0000-000000000001", "none"]),
+    (Annotated[str, Date()], ["2026-01-01", "2026-02-30"]),
+    (Annotated[str, Numeric(38, 2)], ["7.10", "1e99"]),
+    (Annotated[str, Boolean()], ["true", "no", "perhaps"]),
+]
+IN_BINARY: Columns = [(str, ["a", "a\0b", 5]), (int | None, [1, None, 10**30, "7", "x"]), (date, [date.min, "today?"])]
+
+
+@pytest.mark.parametrize("columns", [IN_TEXT, IN_BINARY])
+def test_a_value_of_whatever_type_is_in_a_copy_what_a_worker_makes_of_it(database_url: str, columns: Columns) -> None:
+    fits = [values[0] for _, values in columns]
+    rows = [fits, *([*fits[:n], odd, *fits[n + 1 :]] for n, (_, its) in enumerate(columns) for odd in its[1:])]
+    fields = [("book_id", str), *((f"x{n}", annotation) for n, (annotation, _) in enumerate(columns))]
+    state = defstruct("Kept", fields, bases=(State,), frozen=True)
+    books = Entity[Any]("books", state=state, key="book_id", topic="books")
+
+    @books.on(BookAdded)
+    def added(kept: State | None, event: BookAdded) -> State:
+        return state(event.book_id, *rows[event.pages])  # type: ignore[no-any-return]
+
+    made = World(database_url, projections([books]))
+    try:
+        records = [book(f"b{n}", offset=n, pages=n) for n in range(len(rows))]
+        made.given(records)
+        before, letters = entities(made), made.fetch('SELECT "offset", reason, detail FROM dead_letters ORDER BY 1')
+        assert letters
+        assert before["books"]
+        from_events(made, Past(records)).run()
+        assert entities(made) == before
+        assert made.fetch('SELECT "offset", reason, detail FROM dead_letters ORDER BY 1') == letters
+    finally:
+        made.drop()
+
+
+def test_all_entities_of_the_shop_are_loaded_in_binary_form() -> None:
+    assert [entity.name for entity in load("projections").entities if not exact(entity)] == []
 
 
 @pytest.mark.parametrize("seed", range(3))
