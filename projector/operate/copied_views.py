@@ -20,6 +20,8 @@ from projector.store.copies import Copy
 from projector.store.entity_tables import bring_along
 from projector.store.names import copy_group, generation_name, schemas
 
+SECONDS_BETWEEN_CANCELS = 0.1
+
 _BUILT = "INSERT INTO served (relation, generation) VALUES (%s, %s)"
 _OWN = "INSERT INTO generations (relation, generation, version, digest, state) VALUES (%s, %s, %s, %s, 'live')"
 
@@ -55,7 +57,10 @@ def build_views(
                     order.done(step := running.pop(future))
                     built |= {step.name} & copy.generations.keys()
         except BaseException:
+            begun = [future for future in running if not future.cancel()]  # the others do not begin
             making.cancel()
+            while wait(begun, SECONDS_BETWEEN_CANCELS).not_done:
+                making.cancel()  # again: one that was between two statements has not heard of it
             raise
 
 
