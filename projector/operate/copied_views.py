@@ -15,7 +15,7 @@ from projector.declare.projections import Projections, reads
 from projector.declare.sql import plain, quoted
 from projector.declare.view import Relation, unsound_key
 from projector.store import definitions
-from projector.store.connect import connect, end_with_client, engine
+from projector.store.connect import connect, end_with_client, engine_over
 from projector.store.copies import Copy
 from projector.store.entity_tables import bring_along
 from projector.store.names import copy_group, generation_name, schemas
@@ -102,10 +102,8 @@ class _Making:
 
     def index(self, entity: Entity[Any]) -> None:
         """The indexes that key queries need."""
-        with engine(self._url, self._own).begin() as connection:
-            driver = connection.connection.driver_connection
-            assert isinstance(driver, psycopg.Connection)
-            self._connections.append(driver)
+        with self._connected() as there, engine_over(there).connect() as connection:
+            there.execute("SET maintenance_work_mem = '256MB'")
             bring_along(connection, schemas(self._own)[1], entity)
 
     def make(self, relation: Relation) -> None:

@@ -17,6 +17,8 @@ IDLE = 60
 CLIENT_CHECK = 500  # milliseconds
 TCP = {"keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3", "tcp_user_timeout": "30000"}
 
+_DRIVER = "postgresql+psycopg://"
+
 
 class DatabaseUnreachable(Unreachable):
     """The database of a setting cannot be reached."""
@@ -86,9 +88,14 @@ def engine(url: str, group: str) -> Engine:
     )
 
 
+def engine_over(connection: psycopg.Connection[Any]) -> Engine:
+    """A SQLAlchemy engine for schema work over a connection that there is, which it closes."""
+    return create_engine(_DRIVER, poolclass=NullPool, creator=lambda: connection)
+
+
 def sqlalchemy_url(url: str) -> str:
     """The same address with the driver that SQLAlchemy is to use."""
-    return "postgresql+psycopg://" + url.split("://", 1)[1]
+    return _DRIVER + url.split("://", 1)[1]
 
 
 def unreachable(setting: str, url: str, error: Exception) -> DatabaseUnreachable:
