@@ -11,6 +11,12 @@ from projector.declare.sql import plain, quoted, type_name
 from projector.errors import OutOfDate
 from projector.store.definitions import entity_tables, index_ddl, indexing, table_ddl
 
+# One type may be spelled in several ways: FLOAT is DOUBLE PRECISION.
+_SAME_TYPE = """
+SELECT format_type(to_regtype(a), to_regtypemod(a)) = format_type(to_regtype(b), to_regtypemod(b))
+FROM (VALUES (%(there)s::text, %(declared)s::text)) AS types (a, b)
+"""
+
 
 def bring_along(connection: Connection, schema: str, entity: Entity[Any], drop: bool = True) -> list[str]:
     """Create or alter the entity's tables; returns what was done. Raises OutOfDate for what cannot be done in place.
@@ -38,7 +44,7 @@ def _alter(connection: Connection, schema: str, table: Table, defaults: dict[str
         if there is None:
             connection.exec_driver_sql(f"{alter} ADD COLUMN {_column(column, name, defaults)}")
             done.append(f"add column {name}")
-        elif (kind := str(there["type"].compile(connection.dialect)).split(" COLLATE")[0]) != type_name(column):
+        elif not _same(connection, kind := _type_there(connection, there["type"]), type_name(column)):
             raise OutOfDate(
                 f"{name} is {kind}, declared {type_name(column)}: a type cannot change in place; declare a new field"
             )
@@ -49,6 +55,17 @@ def _alter(connection: Connection, schema: str, table: Table, defaults: dict[str
             connection.exec_driver_sql(f"{alter} ALTER COLUMN {quoted(name)} DROP NOT NULL")
             done.append(f"let {table.name}.{name} be null")
     return done
+
+
+def _type_there(connection: Connection, kind: Any) -> str:
+    return str(kind.compile(connection.dialect)).split(" COLLATE")[0]
+
+
+def _same(connection: Connection, there: str, declared: str) -> bool:
+    if there == declared:
+        return True
+    types = {"there": there, "declared": declared}
+    return bool(connection.exec_driver_sql(_SAME_TYPE, types).scalar())
 
 
 def _column(column: Column[Any], name: str, defaults: dict[str, Any]) -> str:

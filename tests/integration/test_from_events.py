@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import pytest
 from msgspec import defstruct
-from sqlalchemy import Boolean, Date, Integer, Numeric, SmallInteger, Uuid
+from sqlalchemy import REAL, Boolean, Date, Float, Integer, Numeric, SmallInteger, Uuid
 
 from projector.apply.batch import Chunk, TopicPartition
 from projector.apply.loading import exact
@@ -144,6 +144,8 @@ Columns = list[tuple[Any, list[Any]]]
 IN_TEXT: Columns = [  # annotation, and values of which the first one fits
     (Annotated[int, Integer()], [5, 2**31, 2**40]),
     (Annotated[int, SmallInteger()] | None, [5, 2**20, None]),
+    (Annotated[float, Float()], [1.5, 1e300]),
+    (Annotated[float, REAL()], [1.5, 1e300]),
     (Annotated[str, Uuid(as_uuid=False)], ["00000000-0000-0000-0000-000000000001", "none"]),
     (Annotated[str, Date()], ["2026-01-01", "2026-02-30"]),
     (Annotated[str, Numeric(38, 2)], ["7.10", "1e99"]),

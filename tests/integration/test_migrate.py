@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any
 
 import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import MetaData, func, select
+from msgspec import defstruct
+from sqlalchemy import REAL, Float, MetaData, func, select
 
 from projector.apply.applier import Applier
 from projector.declare import Entity, State, String, View
@@ -78,6 +79,18 @@ def test_the_migrations_make_the_tables_that_the_engine_declares(world: World) -
 
 def test_twice_does_nothing(world: World) -> None:
     assert become(world, shelf()) == []
+
+
+def test_a_type_that_postgres_calls_by_another_name_is_no_other_type(world: World) -> None:
+    def measured(width: type[Any]) -> Projections:
+        fields = [("book_id", str), ("width", width, 0.0), ("height", Annotated[float, Float(24)], 0.0)]
+        return projections([make_books(defstruct("Measured", fields, bases=(State,), frozen=True), indexes=[])])
+
+    of_double = measured(Annotated[float, Float()])
+    assert "add column books.width" in become(world, of_double)
+    assert become(world, of_double) == []
+    with pytest.raises(OutOfDate, match=r"books\.width is DOUBLE PRECISION, declared REAL: a type cannot change"):
+        become(world, measured(Annotated[float, REAL()]))
 
 
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(database_url: str) -> None:
