@@ -30,6 +30,7 @@ DELETE FROM captured
 WHERE id <= coalesce((SELECT min(captured_to) FROM rebuilds), (SELECT max(id) FROM captured))
 """
 _LEFT = "SELECT count(*) FROM captured WHERE id > (SELECT min(captured_to) FROM rebuilds WHERE relation = ANY(%s))"
+_BEHIND = "SELECT max(id) - (SELECT min(captured_to) FROM rebuilds WHERE relation = ANY(%s)) FROM captured"
 
 Cursor = psycopg.Cursor[Any]
 Row = Mapping[str, Any]
@@ -86,6 +87,12 @@ def left(cursor: Cursor, relations: list[str]) -> int:
     """How many changes they have yet to take in."""
     (count,) = cursor.execute(_LEFT, (relations,)).fetchone() or (0,)
     return int(count)
+
+
+def behind(cursor: Cursor, relations: list[str]) -> int:
+    """About how many, soon said: by their numbers, of which a batch that was rolled back leaves some out."""
+    (numbers,) = cursor.execute(_BEHIND, (relations,)).fetchone() or (0,)
+    return max(numbers or 0, 0)
 
 
 def _read(row: str | None) -> Row | None:

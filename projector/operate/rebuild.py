@@ -9,6 +9,7 @@ What reads each other is rebuilt together: a generation reads generations of its
 another than what is served: from the switch on the declarations of this process are those of the group.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -28,7 +29,8 @@ from projector.store.connect import connect, end_with_client
 from projector.store.locks import REBUILD_LOCK, locked
 from projector.store.names import schemas
 
-TAKEN = 200  # changes taken in at once, which batches wait for: some 30 ms
+TAKEN = 200  # changes taken in at once, which batches wait for: some 30 ms; more where they bring more meanwhile
+TAKES = 10  # after so many of these it is looked at what batches bring
 FEW = 200  # changes and keys that may be left for the switch, which they wait for, too
 
 _IS_MIGRATED = "SELECT coming FROM projection_group"
@@ -101,6 +103,7 @@ class Rebuild(Filling):
         self._runs = 0
         self._making: dict[str, int] = {}  # what an earlier run of this object has begun
         self._plan: Plan | None = None
+        self._most = TAKEN
 
     def plan(self) -> Planned:
         """What would be built, read from the statistics of what is served."""
@@ -207,23 +210,30 @@ class Rebuild(Filling):
 
         Or as little as it gets, where large batches come one after another.
         """
-        before, most = None, TAKEN
+        before = None
         while True:
             connection.execute(PHASE, ("draining", self._names))
             with connection.cursor() as cursor:
-                left = self._left(cursor)
-            if left <= FEW or (left <= FAN_OUT and before is not None and left > before // 2):
+                left, behind = self._left(cursor), captured.behind(cursor, self._names)
+            no_less = before is not None and left > before // 2 and behind <= self._most
+            if left <= FEW or (left <= FAN_OUT and no_less):
                 return
-            if before is not None and left > before // 2:
-                most = FAN_OUT  # batches come with more than that
             before = left
-            while left > 0:
-                with locked(connection, self._group) as cursor:
-                    done = self._take_in(cursor, most)
-                if not done:
-                    break
-                left -= done
-                progress(Step("", "draining", max(left, 0), None))
+            self._take_all(connection, left, behind, progress)
+
+    def _take_all(self, connection: psycopg.Connection[Any], left: int, behind: int, progress: Progress) -> None:
+        """Take in so many changes and keys, more at once where batches bring about as much meanwhile."""
+        takes = itertools.count(1)
+        while left > 0:
+            with locked(connection, self._group) as cursor:
+                done = self._take_in(cursor, self._most)
+                if next(takes) % TAKES == 0:
+                    before, behind = behind, captured.behind(cursor, self._names)
+                    self._most = _at_once(self._most, before, behind)
+            if not done:
+                return
+            left -= done
+            progress(Step("", "draining", max(left, 0), None))
 
     def _switch(self, connection: psycopg.Connection[Any]) -> bool:
         """Take in the rest and switch, while batches wait; not where that is much: a few keys may reach many."""
@@ -274,6 +284,17 @@ class Rebuild(Filling):
                 "this release, or the rebuild with the newer one"
             )
         return building, searched
+
+
+def _at_once(most: int, before: int, behind: int) -> int:
+    """How many to take in at once, where TAKES times `most` of them made those left from `before` to `behind`.
+
+    Batches wait for each take, and a worker that is behind brings a large one behind each: then few takes are best.
+    """
+    less, taken = before - behind, TAKES * most
+    if less < taken // 4 and behind > most:
+        return min(4 * most, FAN_OUT)
+    return max(most // 4, TAKEN) if less > taken * 7 // 8 else most
 
 
 def drop_kept(connection: psycopg.Connection[Any], group: str, names: Sequence[str]) -> list[str]:

@@ -171,6 +171,29 @@ def test_where_each_batch_changes_more_than_a_few_rows_it_ends_nevertheless(
         assert shelf.drift() == []
 
 
+def test_behind_a_worker_that_is_behind_more_is_taken_in_at_once(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("TAKEN", 2), ("TAKES", 3), ("FEW", 2), ("FAN_OUT", 400)):
+        monkeypatch.setattr(f"projector.operate.rebuild.{name}", value)
+    with declared(database_url, library()) as shelf:
+        shelf.given([author("a1", name="A"), *(book(f"b{n}", author_id="a1") for n in range(40))])
+        captured = list[int]()
+
+        def step(told: Step) -> None:  # a batch waits behind each drain
+            if told.phase == "indexing" and not captured:
+                shelf.given([book(f"b{n}", author_id="a1", pages=1) for n in range(40)])
+            if told.phase in ("indexing", "draining"):
+                shelf.given([book(f"b{n}", author_id="a1", pages=100 + len(captured)) for n in range(10)])
+                captured.append(shelf.fetch("SELECT count(*) FROM captured")[0][0])
+                assert captured[-1] < 120
+
+        run = rebuild(shelf)
+        run.run(step)
+        assert len(captured) < 40
+        assert shelf.drift() == []
+
+
 def test_what_batches_look_for_keys_in_has_its_indexes_and_those_declared_since(database_url: str) -> None:
     with declared(database_url, library()) as shelf:
         shelf.given([author("a1", name="A"), book("b1", author_id="a1")])
