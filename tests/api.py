@@ -20,6 +20,11 @@ from tests.world import World, world
 
 ORDER = {"order_id": "o1", "status": "paid", "customer_id": "c1", "line_count": 1, "lines": [], "total": 1}
 PERSONAL = {"customer_name": "Annabel Secret", "customer_email": "annabel@example.org", "customer_segment": "VIPS"}
+# one of each kind that asks who comes, what is not there among them; the first six are of order_overview
+PATHS = [
+    "/v1/orders", "/v1/orders/o1", "/v1/customers/c1/orders", "/v1/orders/search?q=x", "/v1/orders/export?format=csv",
+    "/v1/orders/changes", "/v1/status", "/metrics", "/openapi.json", "/docs", "/", "/static/nothing", "/nothing",
+]  # fmt: skip
 
 
 def settings_of(shop: World, read_url: str, **more: Any) -> Settings:

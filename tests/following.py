@@ -7,9 +7,11 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import pytest
 import uvicorn
 from fastapi import FastAPI
 
@@ -46,6 +48,15 @@ class Follower:
                     self.comments += 1
                 elif line == "" and kind:
                     return self._take(kind, json.loads(data))
+
+    async def beats(self, times: int) -> None:
+        """Follow until so many heartbeats came, and no event; StopAsyncIteration where the connection ends."""
+        async with asyncio.timeout(20):
+            wanted = self.comments + times
+            while self.comments < wanted:
+                line = await anext(self.lines)
+                assert not line.startswith("event"), line
+                self.comments += line.startswith(":")
 
     async def until(self, key: str, column: str, value: Any, seconds: float = 20) -> None:
         """Follow until the row of a key has a value, or is deleted (value None of column '')."""
@@ -98,6 +109,11 @@ async def follow(
                 name, _, value = (await anext(follower.lines)).partition(": ")
                 follower.ids += [value] if name == "id" else []
         yield follower
+
+
+def clock_at(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Let it be so many seconds since 1970, for the question of whether those who follow may stay."""
+    monkeypatch.setattr("read_api.access.gate.time", SimpleNamespace(time=lambda: seconds))
 
 
 @asynccontextmanager

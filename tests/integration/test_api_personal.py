@@ -1,8 +1,12 @@
 """What is personal is nowhere for whoever lacks the scope: not in answers, nor to be found out by asking."""
 
+import asyncio
 import io
+import time
+from datetime import timedelta
 from typing import Any
 
+import httpx
 import pyarrow.parquet
 import pytest
 from opentelemetry import trace
@@ -10,8 +14,23 @@ from opentelemetry import trace
 from projector.store.keys import revoke
 from read_api.app import PLAIN, create_app
 from tests.api import ORDER, PERSONAL, api, fill, key_of, settings_of
-from tests.following import follow, listening
+from tests.following import clock_at, follow, listening
+from tests.integration.searching import order, patient, searched
 from tests.world import World
+
+__all__ = ["patient"]
+
+# what rows are found by, and what their names, e-mail addresses and segments could tell
+SEARCHES = [
+    {}, {"q": "o1"}, {"q": "red"}, {"q": "red", "sort": "-total"}, {"q": "red", "limit": "1"}, {"q": "annabel"},
+    {"q": "annab"}, {"q": "annabl"}, {"q": "secret"}, {"q": '"annabel secret"'}, {"q": "-annabel"},
+    {"q": '-"annabel secret"'}, {"q": "example.org"}, {"facets": "status,customer_country"},
+    {"q": "red", "status": "pending", "sort": "-order_id"},
+]  # fmt: skip
+REFUSED = [
+    {"facets": "customer_segment"}, {"sort": "-customer_name"}, {"customer_name": "Bob"}, {"customer_email[gt]": "a"},
+    {"customer_segment[null]": "true"},
+]  # fmt: skip
 
 
 async def test_what_is_personal_is_nowhere_without_the_scope(closed: World, read_database_url: str) -> None:
@@ -60,6 +79,42 @@ async def test_what_is_personal_finds_nothing_without_the_scope(closed: World, r
         assert none.json()["total"]["value"] == 1
 
 
+@pytest.mark.parametrize("backend", ["elasticsearch", "postgres"])
+async def test_a_search_without_the_scope_is_answered_as_if_nothing_personal_were_there(
+    closed: World, read_database_url: str, elasticsearch_url: str, backend: str
+) -> None:
+    """Hits, their order and scores, highlights, totals and facets are the same whoever the customers are."""
+    masked, whole = key_of(closed, "masked", pii=False), key_of(closed, "whole")
+    rows = order("o1", "red shoe", total=2), order("o2", "red hat", total=1), order("o3", "blue hat")
+    nobody = dict.fromkeys(PERSONAL)
+    reds = {"customer_name": "Red Annabel", "customer_email": "o1@example.org", "customer_segment": "red"}
+    async with searched(closed, read_database_url, elasticsearch_url, backend) as made:
+
+        async def told(key: dict[str, str]) -> list[tuple[int, dict[str, Any]]]:
+            asked = [made.client.get(made.path, params=search, headers=key) for search in [*SEARCHES, *REFUSED]]
+            return [_without_cursor(answer) for answer in await asyncio.gather(*asked)]
+
+        async def of_customers(*its: dict[str, Any]) -> None:
+            await made.given(*(row | its for row, its in zip(rows, its, strict=True)))
+
+        await of_customers(nobody, nobody, nobody)
+        expected = (await told(whole))[: len(SEARCHES)]
+        assert {(status, answer["backend"]) for status, answer in expected} == {(200, backend)}
+        for customers in (PERSONAL, reds, nobody), (reds, nobody, PERSONAL):
+            await of_customers(*customers)
+            found, shown = await told(masked), await told(whole)
+            assert found[: len(SEARCHES)] == expected
+            assert [status for status, _ in found[len(SEARCHES) :]] == [400] * len(REFUSED)
+            for search, hidden, seen in zip([*SEARCHES, *REFUSED], found, shown, strict=True):
+                assert hidden != seen, f"with the scope, too, {search} tells nothing of customers"
+
+
+def _without_cursor(answer: httpx.Response) -> tuple[int, dict[str, Any]]:
+    """What an answer says, but for the point in time that its cursor holds."""
+    told = answer.json()
+    return answer.status_code, told | {"next_cursor": told.get("next_cursor") is not None}
+
+
 async def test_tags_and_cursors_do_not_tell_what_is_personal(closed: World, read_database_url: str) -> None:
     masked, whole = key_of(closed, "masked", pii=False), key_of(closed, "whole")
     async with api(closed, read_database_url) as client:
@@ -93,6 +148,25 @@ async def test_changes_are_masked_and_end_with_the_key(
             revoke(connection, "masked")
         with pytest.raises(StopAsyncIteration):
             await hidden.next()
+
+
+async def test_changes_end_when_the_key_expires(
+    closed: World, read_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("read_api.changes.feed.HEARTBEAT", 0.05)
+    lasting, ending = key_of(closed, "lasting"), key_of(closed, "ending", lasts=timedelta(hours=1))
+    async with (
+        listening(create_app(settings_of(closed, read_database_url))) as client,
+        follow(client, "/v1/orders/changes", **lasting) as stays,
+        follow(client, "/v1/orders/changes", **ending) as ends,
+    ):
+        clock_at(monkeypatch, time.time() + 3_590)
+        for follower in (ends, stays):
+            await follower.beats(3)
+        clock_at(monkeypatch, time.time() + 3_601)
+        with pytest.raises(StopAsyncIteration):
+            await ends.next()
+        await stays.beats(3)
 
 
 class Spans(trace.TracerProvider, trace.NoOpTracer):

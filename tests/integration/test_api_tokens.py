@@ -18,7 +18,10 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tests.api import api
+from read_api.access.tokens import LEEWAY
+from read_api.app import create_app
+from tests.api import PATHS, api, settings_of
+from tests.following import clock_at, follow, listening
 from tests.world import World
 
 ISSUER, AUDIENCE = "https://id.example.org/", "prejoin"
@@ -110,7 +113,29 @@ async def test_every_other_token_is_refused(tokened: tuple[httpx.AsyncClient, Pa
         "none at all": {},
     }
     for what, headers in refused.items():
-        assert (await client.get("/v1/orders", headers=headers)).status_code == 401, what
+        for path in PATHS:
+            assert (await client.get(path, headers=headers)).status_code == 401, (what, path)
+
+
+async def test_changes_end_when_the_token_expires(
+    closed: World, read_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("read_api.changes.feed.HEARTBEAT", 0.05)
+    where = tmp_path / "jwks.json"
+    where.write_text(jwks(("k1", RSA_KEYS[0])))
+    settings = settings_of(closed, read_database_url, jwt_issuer=ISSUER, jwt_audience=AUDIENCE, jwt_jwks=str(where))
+    expiry = int(time.time()) + 600
+    async with (
+        listening(create_app(settings)) as client,
+        follow(client, "/v1/orders/changes", **token(exp=expiry)) as ends,
+        follow(client, "/v1/orders/changes", **token(exp=expiry + 600)) as stays,
+    ):
+        clock_at(monkeypatch, expiry + LEEWAY - 1)
+        await ends.beats(3)
+        clock_at(monkeypatch, expiry + LEEWAY)
+        with pytest.raises(StopAsyncIteration):
+            await ends.next()
+        await stays.beats(3)
 
 
 async def test_scopes_of_a_token_bound_what_it_reads(tokened: tuple[httpx.AsyncClient, Path]) -> None:
