@@ -18,8 +18,9 @@ td:first-child { min-width: 9rem; }
   h2 { border-color: #333c48; } td, th { border-color: #262d36; } }
 """
 _FILTERS = """<p>A list is filtered by its columns: <code>column=a,b</code> for any of several values, and with an
-operator in brackets <code>column[gte]=100</code>, <code>column[null]=true</code>. <code>sort=-column</code> begins with
-the greatest; <code>fields=a,b</code> leaves the other columns out.</p>"""
+operator in brackets <code>column[gte]=100</code>, <code>column[null]=true</code>. Of an indexed column each but
+<code>[ne]</code> is answered by the index. <code>sort=-column</code> begins with the greatest; <code>fields=a,b</code>
+leaves the other columns out.</p>"""
 SHOWN = 6  # values of a list; more of them, such as the columns to sort by, are in a table below
 
 

@@ -60,8 +60,10 @@ def _filters_of(field: Field, indexed: bool) -> list[Schema]:
     found = [query(field.name, means, several, explode=False)]
     for operator in operators(field)[1:]:
         others: dict[str, Schema] = {"ne": several, "null": {"type": "boolean"}}
-        schema = others.get(operator, one)
-        found.append(query(f"{field.name}[{operator}]", f"{field.name} {_MEANS[operator]}", schema, explode=False))
+        # whatever is not a value is most of an index
+        told = _INDEXED if indexed and operator != "ne" else "Not indexed."
+        means = f"{field.name} {_MEANS[operator]}. {told}"
+        found.append(query(f"{field.name}[{operator}]", means, others.get(operator, one), explode=False))
     return found
 
 
