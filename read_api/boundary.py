@@ -39,6 +39,8 @@ class Boundary:
                 await refused.response()(scope, receive, answer)
             else:
                 await self._app(scope, receive, answer)
+        except _BrokenOff as end:
+            _log.error("%s %s was broken off: %s", scope["method"], _route_of(scope), end.__context__)
         except Exception as error:  # noqa: BLE001 – the boundary: 500 tells nothing of the inside
             _tell(error, scope)
             if not answer.status:
@@ -50,6 +52,10 @@ class Boundary:
                 tell(scope, answer.status, seconds)
 
 
+class _BrokenOff(Exception):
+    """An answer that had begun cannot be finished: its client is told by a connection that ends before the body."""
+
+
 class _Answer:
     """`send`, remembering the status; of an answer to HEAD only the head."""
 
@@ -58,6 +64,8 @@ class _Answer:
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
+            if self.status:
+                raise _BrokenOff
             self.status = message["status"]
             given = {name for name, _ in message["headers"]}
             message["headers"] += [each for each in SAFE if each[0] not in given]
@@ -83,5 +91,9 @@ def _refuse(scope: Scope) -> Problem | None:
 def _tell(error: Exception, scope: Scope) -> None:
     """Where it happened, without the message: that may hold values of rows."""
     frames = "".join(traceback.format_tb(error.__traceback__)[-FRAMES:])
-    route = getattr(scope.get("route"), "path", "unmatched")
-    _log.error("%s while answering %s %s\n%s", type(error).__name__, scope["method"], route, frames)
+    _log.error("%s while answering %s %s\n%s", type(error).__name__, scope["method"], _route_of(scope), frames)
+
+
+def _route_of(scope: Scope) -> str:
+    """The template: a path may hold values of rows."""
+    return str(getattr(scope.get("route"), "path", "unmatched"))

@@ -98,8 +98,9 @@ async def follow(
     client: httpx.AsyncClient, path: str, last_id: str | None = None, **headers: str
 ) -> AsyncIterator[Follower]:
     """A client that follows; it has been let in, and hears of what comes from now on."""
-    headers |= {"Last-Event-ID": last_id} if last_id is not None else {}
-    async with client.stream("GET", path, headers=headers) as answer:
+    resuming = {"Last-Event-ID": last_id.encode("latin-1")} if last_id is not None else {}
+    told = {name: value.encode() for name, value in headers.items()} | resuming
+    async with client.stream("GET", path, headers=told) as answer:
         if answer.status_code != 200:
             await answer.aread()
         assert answer.status_code == 200, answer.text

@@ -7,6 +7,8 @@ from decimal import Decimal
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from read_api.app import create_app
 from tests.api import fill, running, settings_of
@@ -188,3 +190,32 @@ async def test_a_defect_tells_nothing_of_the_inside(
     assert "Ann" not in answer.text + caplog.text
     assert "RuntimeError" in caplog.text
     assert "RuntimeError" not in answer.text
+
+
+# RFC 9110, 5.5: visible letters, and any other byte above 127, with blanks and tabs between them
+NAMES = ["Prejoin-Min-Position", "If-None-Match", "Accept-Encoding", "Authorization", "Last-Event-ID", "Prefer"]
+PARTS = [
+    b'"', b"W/", b"*", b",", b";q=", b"0", b"9" * 30, b"gzip", b"zstd", b"orders/0@", b"1", b"\xff", b"Bearer ", b"nan",
+    b"Basic ", b"Og==", b"prejoin_", b"eyJhbGciOiJIUzI1NiJ9.", b".", b"=", b"-1", b"\\", b"wait", b"\xc3\xa9", b"1e999",
+    b"0" * 12 + b".1.0.1",
+]  # fmt: skip
+BYTES = st.one_of(
+    st.binary(max_size=60).map(lambda b: bytes(c for c in b if c == 9 or (c > 31 and c != 127)).strip(b" \t")),
+    st.lists(st.sampled_from(PARTS), max_size=6).map(lambda parts: b"".join(parts).strip()),
+)
+ASKED = ["/v1/orders", "/v1/orders/o1", "/v1/orders/search?q=x", "/v1/orders/export?format=csv", "/v1/orders/changes"]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(headers=st.dictionaries(st.sampled_from(NAMES), BYTES, min_size=1), path=st.sampled_from(ASKED))
+async def test_whatever_bytes_headers_hold_the_service_has_an_answer(
+    client: httpx.AsyncClient, headers: dict[str, bytes], path: str
+) -> None:
+    """An answer to GET, but for changes, which do not end: 503 only for positions that are not reached."""
+    answer = await client.request("HEAD" if path.endswith("changes") else "GET", path, headers=headers)
+    if answer.status_code == 503:
+        assert answer.headers["retry-after"]
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert b"@" in headers["Prejoin-Min-Position"]
+    else:
+        assert answer.status_code in (200, 304, 400, 404)

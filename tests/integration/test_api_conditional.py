@@ -1,15 +1,21 @@
 """ETags, If-None-Match and compressed answers."""
 
 import gzip
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import cramjam
 import httpx
 import pytest
+from starlette.requests import Request
 
 from read_api.compression import SMALLEST, coding_for
+from read_api.parameters import read_list
+from read_api.resource import Resource
+from read_api.statements import parameters
 from tests.api import applied, fill
+from tests.plans import ran
 from tests.world import World
 
 ORDERS = [{"order_id": f"o{n:03}", "status": "paid", "total": Decimal(n), "customer_id": "c1"} for n in range(40)]
@@ -47,6 +53,23 @@ async def test_what_the_client_has_is_not_sent_again(shop: World, client: httpx.
         assert (await got(client, path, other)).json() == first.json()
     head = await client.head(path, headers={"If-None-Match": tag})
     assert (head.status_code, head.headers["etag"]) == (304, tag)
+
+
+@pytest.mark.parametrize("query", ["", "sort=-total&limit=3", "fields=status&count=exact"])
+async def test_what_the_client_has_is_not_made_into_json(shop: World, client: httpx.AsyncClient, query: str) -> None:
+    """As Postgres says of the parts of its plan: what makes texts of rows is never run."""
+    fill(shop, "order_overview", ORDERS)
+    resource = Resource(shop.projections.relation("order_overview"))
+    asked = read_list(resource, Request({"type": "http", "query_string": query.encode()}))
+    shape = replace(asked.shape, conditional=True)
+
+    def made(known: str) -> list[float]:
+        nodes = ran(shop, resource, shape, parameters(resource, (), (), [known]))
+        makes = [node for node in nodes if "row_to_json" in str(node["Output"]) and node["Node Type"] == "CTE Scan"]
+        return [node["Actual Loops"] * node["Actual Rows"] for node in makes]
+
+    tag = (await got(client, f"/v1/orders?{query}")).headers["etag"].removeprefix("W/").strip('"')
+    assert (made("1-0"), made(tag)) == ([min(len(ORDERS), shape.limit)], [0])
 
 
 @pytest.mark.parametrize(

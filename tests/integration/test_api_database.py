@@ -7,6 +7,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from read_api import database
 from read_api.app import create_app
 from read_api.database import Database
 from read_api.problems import Problem
@@ -51,11 +52,32 @@ async def test_what_takes_too_long_is_unavailable(
     shop: World, read_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("read_api.database.SESSION", "-c statement_timeout=10")
-    database = Database(read_database_url, shop.group)
-    async with database.running():
+    made = Database(read_database_url, shop.group)
+    async with made.running():
         with pytest.raises(Problem, match="took more than") as raised:
-            await database.all("SELECT pg_sleep(5)")
+            await made.all("SELECT pg_sleep(5)")
     assert raised.value.status == 503
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/products", "/v1/products?name[gte]=a&count=exact", "/v1/products/p1", "/v1/orders/search?q=red"]
+)
+async def test_a_statement_that_takes_too_long_is_told_as_unavailable(
+    shop: World, read_database_url: str, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr("read_api.database.SESSION", f"{database.SESSION} -c statement_timeout=200")
+    async with api(shop, read_database_url) as client:
+        with shop.connect() as connection, connection.transaction():
+            view = "order_overview" if "orders" in path else "product_sales"
+            connection.execute(f"LOCK TABLE {shop.table(view)}")  # in ACCESS EXCLUSIVE mode: whoever reads it waits
+            answer = await client.get(path)
+            assert (answer.status_code, answer.json()["type"]) == (503, "urn:prejoin:timeout")
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert int(answer.headers["retry-after"]) > 0
+            assert "product_sales" not in answer.text.replace("/v1/", "")
+        async with asyncio.timeout(20):
+            while (await client.get(path)).status_code == 503:  # noqa: ASYNC110 – the others may be busy
+                await asyncio.sleep(0.05)
 
 
 async def test_a_database_that_is_gone_is_unavailable_and_comes_back(

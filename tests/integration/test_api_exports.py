@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 import httpx
+import psutil
 import psycopg
 import pyarrow.parquet
 import pytest
@@ -20,6 +21,7 @@ from starlette.types import Message
 from projector.store.definitions import relation_digests
 from read_api.database import Database
 from read_api.export.endpoint import EXPORTS, LIMITS, Exports
+from read_api.export.formats import FORMATS
 from read_api.export.parameters import Asked
 from read_api.freshness import Waiters, Wanted
 from read_api.problems import Problem
@@ -202,20 +204,31 @@ def products(shop: World) -> Resource:
 
 @asynccontextmanager
 async def exporting(
-    shop: World, resource: Resource, read_url: str, **limits: Any
+    shop: World, resource: Resource, read_url: str, form: str = "ndjson", **limits: Any
 ) -> AsyncIterator[Callable[[Slow], Coroutine[Any, Any, None]]]:
-    """What sends all of a view as NDJSON."""
+    """What sends all of a view."""
     database = Database(read_url, shop.group, EXPORTS, LIMITS)
     exports, asked = Exports(database, Reader(database, Waiters(database)), **limits), tuple(resource.fields)
     async with database.running():
-        yield lambda slow: exports.send(resource, Asked("ndjson", (), (), asked), ALL, slow)
+        yield lambda slow: exports.send(resource, Asked(form, (), (), asked), ALL, slow)
 
 
+def rows_of(form: str, file: bytes) -> list[dict[str, Any]]:
+    """The rows of a file."""
+    if form == "csv":
+        return list(csv.DictReader(io.StringIO(file.decode(), newline="")))
+    if form == "ndjson":
+        return [json.loads(line) for line in file.splitlines()]
+    rows: list[dict[str, Any]] = pyarrow.parquet.read_table(io.BytesIO(file)).to_pylist()
+    return rows
+
+
+@pytest.mark.parametrize("form", FORMATS)
 async def test_it_is_of_one_moment_and_generation_whatever_happens_meanwhile(
-    shop: World, products: Resource, read_database_url: str
+    shop: World, products: Resource, read_database_url: str, form: str
 ) -> None:
     slow = Slow()
-    async with exporting(shop, products, read_database_url) as send:
+    async with exporting(shop, products, read_database_url, form) as send:
         running = asyncio.create_task(send(slow))
         await slow.begun.wait()
         views = f'"{shop.group}_views"'
@@ -230,7 +243,7 @@ async def test_it_is_of_one_moment_and_generation_whatever_happens_meanwhile(
         slow.goes_on.set()
         await running
     try:
-        rows = [json.loads(line) for line in b"".join(slow.parts).splitlines()]
+        rows = rows_of(form, b"".join(slow.parts))
         assert [row["product_id"] for row in rows] == [f"p{n:07}" for n in range(1, 30_001)]
         assert {row["name"] for row in rows} == {"x" * 600}
     finally:
@@ -278,6 +291,52 @@ def test_it_ends_in_postgres_when_its_connection_does(shop: World, products: Res
         process.terminate()
         assert process.stderr is not None
         assert "Error" not in process.stderr.read(), "who goes is no error"
+
+
+@pytest.mark.parametrize("form", ["csv", "ndjson"])
+def test_one_that_cannot_be_finished_is_broken_off_and_the_client_hears_of_it(
+    shop: World, products: Resource, read_database_url: str, form: str
+) -> None:
+    """Its session ends in the middle: what came is no whole answer, so nobody takes it for the file."""
+    with serving(environment_of(shop, read_database_url)) as (process, address):
+        path = f"{address}{products.path}/export?format={form}"
+        with httpx.stream("GET", path, headers={"Accept-Encoding": "identity"}) as answer:
+            assert answer.status_code == 200
+            parts, some = answer.iter_raw(), b""
+            some += next(parts)
+            with psycopg.connect(read_database_url) as reader:
+                ended = reader.execute(RUNNING.replace("count(*)", "pg_terminate_backend(pid, 5000)")).fetchall()
+            assert ended == [(True,)]
+            with pytest.raises(httpx.RemoteProtocolError):
+                some += b"".join(parts)
+        assert some.count(b"\n") < 30_000
+        assert httpx.get(path).text.count("\n") == 30_000 + (form == "csv"), "the next one is whole"
+        process.terminate()
+        assert process.stderr is not None
+        said = process.stderr.read()
+        assert "GET /v1/products/export was broken off: the database does not answer\n" in said
+        assert "  File" not in said, "it is no defect of the service"
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_the_memory_that_it_takes_does_not_grow_with_it(
+    shop: World, products: Resource, read_database_url: str, form: str
+) -> None:
+    """120 MB after 24 MB: the process, which has had the smaller one, needs little more for the larger."""
+    shop.execute("UPDATE product_sales__g1 SET name = repeat('x', 4000)")
+    with serving(environment_of(shop, read_database_url)) as (process, address):
+        memory = psutil.Process(process.pid).memory_info
+
+        def most(query: str) -> int:
+            path, most = f"{address}{products.path}/export?format={form}{query}", 0
+            with httpx.stream("GET", path, headers={"Accept-Encoding": "identity"}) as answer:
+                for _ in answer.iter_raw():
+                    most = max(most, memory().rss)
+            return most
+
+        before = most("&product_id[lte]=p0006000")
+        grown = most("") - before
+        assert grown < 30 * 2**20, f"{grown:,} bytes for 96 MB"
 
 
 async def test_more_exports_than_may_run_are_told_to_come_again(

@@ -17,11 +17,14 @@ import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from read_api.access.tokens import LEEWAY
 from read_api.app import create_app
 from tests.api import PATHS, api, settings_of
 from tests.following import clock_at, follow, listening
+from tests.integration.test_api_answers import BYTES
 from tests.world import World
 
 ISSUER, AUDIENCE = "https://id.example.org/", "prejoin"
@@ -117,16 +120,26 @@ async def test_every_other_token_is_refused(tokened: tuple[httpx.AsyncClient, Pa
             assert (await client.get(path, headers=headers)).status_code == 401, (what, path)
 
 
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(scheme=st.sampled_from(["", "Bearer ", "Basic ", "bearer prejoin_", "Bearer eyJhbGciOiJSUzI1NiJ9."]), more=BYTES)
+async def test_whatever_bytes_a_credential_holds_it_is_refused(
+    tokened: tuple[httpx.AsyncClient, Path], scheme: str, more: bytes
+) -> None:
+    client, _ = tokened
+    answer = await client.get("/v1/orders", headers={b"Authorization": scheme.encode() + more})
+    assert answer.status_code == 401
+
+
 async def test_changes_end_when_the_token_expires(
     closed: World, read_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("read_api.changes.feed.HEARTBEAT", 0.05)
     where = tmp_path / "jwks.json"
     where.write_text(jwks(("k1", RSA_KEYS[0])))
-    settings = settings_of(closed, read_database_url, jwt_issuer=ISSUER, jwt_audience=AUDIENCE, jwt_jwks=str(where))
+    issuer = {"jwt_issuer": ISSUER, "jwt_audience": AUDIENCE, "jwt_jwks": str(where)}
     expiry = int(time.time()) + 600
     async with (
-        listening(create_app(settings)) as client,
+        listening(create_app(settings_of(closed, read_database_url, **issuer))) as client,
         follow(client, "/v1/orders/changes", **token(exp=expiry)) as ends,
         follow(client, "/v1/orders/changes", **token(exp=expiry + 600)) as stays,
     ):

@@ -10,6 +10,7 @@ import psutil
 import psycopg
 import pytest
 from fastapi import FastAPI
+from hypothesis import HealthCheck, given, settings
 
 from projector.operate.copying import Copying, CopyStep
 from projector.operate.rebuild import Rebuild
@@ -17,6 +18,7 @@ from read_api.app import create_app
 from tests.api import fill, settings_of
 from tests.following import Follower, follow, listening
 from tests.history import Past
+from tests.integration.test_api_answers import BYTES
 from tests.model import Model, Record
 from tests.model.histories import cloud_event, partitioned, random_stream
 from tests.world import World, world
@@ -151,6 +153,13 @@ async def test_an_id_that_is_no_place_in_this_feed_is_told_to_reset(shop: World,
         async with follow(client, "/v1/orders/changes", other) as follower:
             assert (await follower.next())[0] == "reset", other
             assert follower.last_id.split(".")[:3] == [database, generation, revision]
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(last=BYTES.filter(bool))
+async def test_whatever_bytes_an_id_has_it_is_told_to_reset(client: httpx.AsyncClient, last: bytes) -> None:
+    async with follow(client, "/v1/orders/changes", last.decode("latin-1")) as follower:
+        assert (await follower.next())[0] == "reset"
 
 
 async def test_a_day_old_id_resumes_and_an_older_one_does_not(shop: World, client: httpx.AsyncClient) -> None:
