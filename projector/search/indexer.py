@@ -192,11 +192,15 @@ class ViewIndexer:
             self._swept = now
             if gone:
                 log.info("indexes were removed", action="search_removed", view=self._view.name, indexes=gone)
-        if now - self._counted > SECONDS_BETWEEN_COUNTS:
+        await self._count()
+
+    async def _count(self) -> None:
+        """Tell what waits, now and then."""
+        if time.monotonic() - self._counted > SECONDS_BETWEEN_COUNTS:
+            self._counted = time.monotonic()
             row = await (await self._connection.execute(_COUNT, (self._view.name,))).fetchone()
             keys, since = row or (0, None)
             self._metrics.outbox(self._view.name, keys, None if since is None else float(since))
-            self._counted = now
 
     async def _wait(self) -> None:
         """Until there is something to send; not for longer than what was sent may wait to be shown."""
@@ -208,11 +212,13 @@ class ViewIndexer:
     async def _alive(self) -> None:
         """Ahead of each request: the lock is ours as long as the connection, which Postgres ends where it is idle.
 
-        Not each time: a bulk would wait for what is just being read on it.
+        Not each time: a bulk would wait for what is just being read on it. What waits is counted here, too: while
+        Elasticsearch is away a pass asks it again and again, and does not end.
         """
         if time.monotonic() - self._proved > SECONDS_BETWEEN_PROOFS:
             await self._connection.execute("SELECT")
             self._proved = time.monotonic()
+        await self._count()
 
     def _retried(self, reason: str) -> None:
         log.warning("elasticsearch is asked again", action="retry", view=self._view.name, reason=reason)

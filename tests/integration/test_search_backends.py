@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 from starlette.requests import Request
 
@@ -96,6 +97,59 @@ async def test_without_elasticsearch_postgres_answers_within_a_second_and_then_a
         await asyncio.sleep(2.0)
         await asyncio.gather(*(client.get(indexed.path, params={"q": "red"}) for _ in range(5)))
         assert len(came) == asked + 1  # one looked whether it is back
+
+
+ELSEWHERE = (
+    "/v1/customers",
+    "/v1/products?sort=-orders",
+    "/v1/fulfilment",
+    "/v1/customers/c1",
+    "/v1/orders",
+    "/readyz",
+)
+EXPORT = "/v1/customers/export?format=csv"
+
+
+async def test_while_searches_hold_their_connections_the_other_endpoints_have_theirs(
+    shop: World, read_database_url: str
+) -> None:
+    """As many searches as wait for a lock are more than the connections that they have."""
+    shop.clear()
+    held = (
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'prejoin-api'"
+        " AND wait_event_type = 'Lock' AND usename = current_user"
+    )
+    path = "/v1/customers/search"
+    others = [each for each in (*ELSEWHERE, "/v1/orders/export?format=csv") if "customers" not in each]
+    async with asking(shop, read_database_url, "") as client:
+        with shop.connect() as connection, connection.transaction():
+            connection.execute(f"LOCK TABLE {shop.table('customer_summary')}")
+            searches = [asyncio.create_task(client.get(path)) for _ in range(3 * database.SEARCHES)]
+            async with await psycopg.AsyncConnection.connect(read_database_url, autocommit=True) as reader:
+                async with asyncio.timeout(20):
+                    while (await (await reader.execute(held)).fetchone()) != (database.SEARCHES,):  # noqa: ASYNC110
+                        await asyncio.sleep(0.01)
+            assert [(await client.get(each)).status_code for each in others] == [200] * len(others)
+            assert not any(search.done() for search in searches)
+        assert {told(await search) for search in searches} == {(200, "postgres", False)}
+
+
+async def test_while_elasticsearch_does_not_answer_the_other_endpoints_do(shop: World, read_database_url: str) -> None:
+    async with black_hole() as (url, came), asking(shop, read_database_url, url) as client:
+        shop.execute("UPDATE served SET search = 1 WHERE relation = 'order_overview'")
+        searches = [asyncio.create_task(client.get("/v1/orders/search")) for _ in range(50)]
+        try:
+            async with asyncio.timeout(20):
+                while not came:  # noqa: ASYNC110 – the event is in a socket
+                    await asyncio.sleep(0.01)
+            for each in (*ELSEWHERE, EXPORT):
+                assert (await client.get(each)).status_code in (200, 404), each
+            assert not any(search.done() for search in searches)
+        finally:
+            shop.execute("UPDATE served SET search = NULL")
+            for search in searches:
+                search.cancel()
+            await asyncio.gather(*searches, return_exceptions=True)
 
 
 @pytest.mark.parametrize(("status", "asked_again"), [("429", 1), ("503", 1), ("400", 2), ("404", 2)])

@@ -1,10 +1,12 @@
 """The indexer on a real Elasticsearch: what is in Postgres reaches the index, whatever happens on the way."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from typing import Any
 
+import httpx
 import pytest
 from elasticsearch import ConflictError
 from sqlalchemy import select
@@ -12,6 +14,7 @@ from sqlalchemy import select
 from projector.declare import Entity, Search, View
 from projector.search.client import connect
 from projector.search.document import STATE_ID
+from projector.search.rows import MOST_BYTES
 from tests.integration.in_front import in_front
 from tests.integration.running import until
 from tests.model.histories import CloudEvent, cloud_event, partitioned, random_stream
@@ -161,20 +164,100 @@ async def test_the_index_says_what_it_holds(shop: World, index: Searched) -> Non
     assert shop.fetch("SELECT DISTINCT state, as_of FROM search_generations WHERE relation = 'order_overview'") != []
 
 
-async def test_a_write_block_holds_up_and_loses_nothing(bookshelf: World, books: Searched) -> None:
+async def test_a_write_block_holds_up_and_loses_nothing(
+    bookshelf: World, books: Searched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("projector.search.indexer.SECONDS_BETWEEN_COUNTS", 0)
     bookshelf.given([book("b1", title="One", pages=500)])
     async with books.indexing():
         await books.settle()
         index = books.index(books.view("long_books"))
         await books.client.indices.put_settings(index=index, settings={"index.blocks.write": True})
         bookshelf.given([book(f"b{n}", title="More", pages=600) for n in range(2, 50)])
-        retries = ("prejoin_search_retries_total", {"view": "long_books", "reason": "Again"})
-        await until(lambda: (books.metrics.registry.get_sample_value(*retries) or 0) > 1)
+        await until(lambda: counted(books, "retries_total", reason="Again") > 1)
         assert len(in_the_outbox(bookshelf)) == 48
+        await until(lambda: counted(books, "outbox") == 48)
+        waits = counted(books, "outbox_age_seconds")
+        assert 0 < waits < counted(books, "outbox_age_seconds")
+        before = counted(books, "bulk_seconds_count")
         await books.client.indices.put_settings(index=index, settings={"index.blocks.write": False})
         await books.settle()
         assert index == books.index(books.view("long_books"))
         await books.equals_postgres()
+        await until(lambda: counted(books, "outbox") == counted(books, "outbox_age_seconds") == 0)
+        assert counted(books, "bulk_seconds_count") > before
+        assert counted(books, "bulk_seconds_sum") > waits, "waits and repeats are in it"
+
+
+def counted(books: Searched, name: str, **labels: str) -> float:
+    """A sample of the metrics of the long books."""
+    found = books.metrics.registry.get_sample_value(f"prejoin_search_{name}", {"view": "long_books", **labels})
+    return found or 0.0
+
+
+async def test_a_later_version_that_another_indexer_wrote_is_a_conflict_and_no_loss(
+    bookshelf: World, books: Searched
+) -> None:
+    """The row changes while its bulk is on the way, and another one, which was the leader before, is the quicker."""
+    bookshelf.given([book("b1", title="One", pages=500)])
+    changes = [book("b1", title="Later", pages=500)]
+
+    def overtake(path: str, body: bytes) -> str:
+        if b'"Two"' in body and changes:
+            bookshelf.given([changes.pop()])
+            ((revision,),) = bookshelf.fetch("SELECT revision FROM outbox WHERE key = 'b1'")
+            index, version = (
+                books.index(books.view("long_books")),
+                {"version": revision, "version_type": "external_gte"},
+            )
+            document = {"row": {"book_id": "b1", "title": "Later", "pages": 500}}
+            httpx.put(f"{books.url}/{index}/_doc/b1", params=version, json=document).raise_for_status()
+        return ""
+
+    async with in_front(books.url, overtake) as url, connect([url]) as client:
+        work = asyncio.create_task(books.indexers(client)[0].run())
+        try:
+            await books.settle()
+            index = books.index(books.view("long_books"))
+            bookshelf.given([book("b1", title="Two", pages=500)])
+            await until(lambda: not changes)
+            await books.settle()
+            await books.equals_postgres()
+            assert books.index(books.view("long_books")) == index
+            assert await books.count("long_books", match={"text.title": "later"}) == 1
+            assert counted(books, "documents_total", outcome="conflict") == 1
+        finally:
+            work.cancel()
+            with suppress(asyncio.CancelledError):
+                await work
+
+
+@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # aiohttp's, of more than 1 MiB
+async def test_bulks_are_cut_by_bytes_and_a_row_larger_than_that_is_sent_all_the_same(
+    bookshelf: World, books: Searched
+) -> None:
+    long, longest = "long title " * 50_000, "longest title " * 200_000
+    assert len(long) * 4 > MOST_BYTES > len(long) * 3
+    assert len(longest) > MOST_BYTES
+    bulks: list[list[str]] = []
+
+    def note(path: str, body: bytes) -> str:
+        if path.endswith("/_bulk"):
+            bulks.append(re.findall(r'"_id":"(b[0-9])"', body.decode()))
+        return ""
+
+    bookshelf.given([book(f"b{n}", title=longest if n == 5 else long, pages=500) for n in range(10)])
+    async with in_front(books.url, note) as url, connect([url]) as client:
+        work = asyncio.create_task(books.indexers(client)[0].run())
+        try:
+            await books.settle()
+            await books.equals_postgres()
+        finally:
+            work.cancel()
+            with suppress(asyncio.CancelledError):
+                await work
+    assert [keys for keys in bulks if keys] == [["b0", "b1", "b2", "b3"], ["b4", "b5"], ["b6", "b7", "b8", "b9"]]
+    assert bookshelf.fetch("SELECT count(*) FROM search_dead_letters") == [(0,)]
 
 
 async def test_an_index_deleted_by_hand_is_made_anew(bookshelf: World, books: Searched) -> None:
