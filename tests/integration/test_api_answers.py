@@ -193,7 +193,7 @@ async def test_a_defect_tells_nothing_of_the_inside(
 
 
 # RFC 9110, 5.5: visible letters, and any other byte above 127, with blanks and tabs between them
-NAMES = ["Prejoin-Min-Position", "If-None-Match", "Accept-Encoding", "Authorization", "Last-Event-ID", "Prefer"]
+NAMES = ["Prejoin-Min-Position", "If-None-Match", "Accept-Encoding", "Authorization", "Last-Event-ID"]
 PARTS = [
     b'"', b"W/", b"*", b",", b";q=", b"0", b"9" * 30, b"gzip", b"zstd", b"orders/0@", b"1", b"\xff", b"Bearer ", b"nan",
     b"Basic ", b"Og==", b"prejoin_", b"eyJhbGciOiJIUzI1NiJ9.", b".", b"=", b"-1", b"\\", b"wait", b"\xc3\xa9", b"1e999",
