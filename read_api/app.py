@@ -9,6 +9,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from projector.declare.personal import personal_columns
 from projector.declare.projections import load
@@ -25,9 +26,10 @@ from read_api.docs import docs_page
 from read_api.export.endpoint import EXPORTS, LIMITS, Exports, export_handler
 from read_api.freshness import Waiters
 from read_api.health import AskEnds, Health
+from read_api.lookups import Lookups
 from read_api.metrics import Metrics
 from read_api.openapi.document import document
-from read_api.problems import Problem, on_http_exception, on_problem
+from read_api.problems import Problem, on_defect, on_http_exception, on_problem
 from read_api.reading import Reader
 from read_api.resource import Resource, nested
 from read_api.routes import Handler, PlainRoute, Routes
@@ -100,12 +102,18 @@ def create_app(settings: Settings | None = None, ends: AskEnds | None = None) ->
     app = FastAPI(title="Prejoin", lifespan=lifespan, **PLAIN)
     app.exception_handler(Problem)(on_problem)
     app.exception_handler(HTTPException)(on_http_exception)
-    app.add_middleware(Routes, routes=app.router.routes)  # which are added below: it looks at the first request
-    app.add_middleware(Compression)
-    app.add_middleware(Gate, access=access, rates=Rates(settings.api_rate))
-    if settings.origins:
-        app.add_middleware(CORSMiddleware, allow_origins=settings.origins, **CORS)
-    app.add_middleware(Boundary, metrics=metrics, log=settings.api_log)
+    app.exception_handler(Exception)(on_defect)
+    framework = app.build_middleware_stack
+
+    def layers() -> ASGIApp:
+        """Ours around the framework's, which are for what Routes does not find; made at the first request."""
+        inner: ASGIApp = Compression(Routes(framework(), app.router.routes))
+        inner = Gate(inner, access, Rates(settings.api_rate))
+        if settings.origins:
+            inner = CORSMiddleware(inner, allow_origins=settings.origins, **CORS)
+        return Boundary(inner, metrics, settings.api_log)
+
+    app.build_middleware_stack = layers  # type: ignore[method-assign]
     app.state.streams = streams  # whoever serves the application stops them first: open streams would hold its end up
     _route_services(app, Health(database, projections, ends), metrics)
     _route_views(app, resources, reader, backends, Exports(downloads, reader), streams)
@@ -130,6 +138,7 @@ def _route_services(app: FastAPI, health: Health, metrics: Metrics) -> None:
 def _route_views(
     app: FastAPI, resources: list[Resource], reader: Reader, backends: Backends, exports: Exports, streams: Streams
 ) -> None:
+    lookups = Lookups(reader)
     for resource in resources:
         _get(app, resource.path, list_handler(resource, reader))
         # before the route of one row: no row can have the key `search`, `export` or `changes`
@@ -137,7 +146,7 @@ def _route_views(
         if resource.search:
             _get(app, f"{resource.path}/search", search_handler(resource, backends))
         _get(app, f"{resource.path}/export", export_handler(resource, exports))
-        _get(app, resource.one_path, one_handler(resource, reader))
+        _get(app, resource.one_path, one_handler(resource, lookups))
     for parent, child, path in nested(resources):
         _get(app, path, list_handler(child, reader, parent))
 

@@ -5,11 +5,12 @@ import time
 import traceback
 from urllib.parse import unquote_to_bytes
 
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from read_api.access.log import tell
 from read_api.metrics import Metrics
-from read_api.problems import Problem
+from read_api.problems import Problem, on_defect
 
 MAX_URL = 32_768  # bytes of path and query: a cursor over several long columns fits
 # An answer is what it says it is, runs nothing, stands in no frame of another page, and no link tells where it was.
@@ -44,7 +45,7 @@ class Boundary:
         except Exception as error:  # noqa: BLE001 – the boundary: 500 tells nothing of the inside
             _tell(error, scope)
             if not answer.status:
-                await Problem(500, "a defect of the service; its log says more").response()(scope, receive, answer)
+                await (await on_defect(Request(scope), error))(scope, receive, answer)
         finally:
             seconds = time.perf_counter() - began
             self._metrics.observe(scope, answer.status, seconds)

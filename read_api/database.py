@@ -20,6 +20,7 @@ SECONDS_OF_TRYING = 2.0
 TOO_LONG = (
     "the database took more than it may: ask for fewer rows, filter and sort by indexed columns, or count=estimated"
 )
+TOO_MANY = "too many requests are waiting for the database"
 # The role has these by default too; a session that could set them off would still hold no right to write.
 SESSION = "-c default_transaction_read_only=on -c statement_timeout=10000"
 
@@ -101,7 +102,7 @@ def _in_passing() -> Iterator[None]:
     except (errors.QueryCanceled, errors.TransactionTimeout):
         raise unavailable(TOO_LONG, "timeout") from None
     except TooManyRequests:
-        raise unavailable("too many requests are waiting for the database", "overload") from None
+        raise unavailable(TOO_MANY, "overload") from None
     except (PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError):
         raise unavailable("the database does not answer", "database") from None
 

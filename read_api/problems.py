@@ -65,6 +65,11 @@ async def on_problem(_request: Request, problem: Problem) -> Response:
     return problem.response()
 
 
+async def on_defect(_request: Request, _error: Exception) -> Response:
+    """500, which tells nothing of the inside."""
+    return Problem(500, "a defect of the service; its log says more").response()
+
+
 async def on_http_exception(_request: Request, error: HTTPException) -> Response:
     """404 and 405, as the router raises them."""
     headers = dict(error.headers or {})

@@ -84,14 +84,22 @@ class Statements:
         if uses == USES and not name:
             name = b"prejoin_%d" % next(self._names)
             self._libpq.send_prepare(name, sql.encode(), types)
-            await self._answer()
+            await self._settled()
         self._kept[sql, types] = min(uses + 1, USES), name
         if len(self._kept) > MOST_KEPT:
             _, old = self._kept.pop(next(iter(self._kept)))
             if old:
                 self._libpq.send_close_prepared(old)
-                await self._answer()
+                await self._settled()
         return name
+
+    async def _settled(self) -> None:
+        """Wait for what has no rows. Cancelled, the session is closed: nobody knows what is prepared in it."""
+        try:
+            await self._answer()
+        except asyncio.CancelledError:
+            await self._session.close()
+            raise
 
     async def _answer(self) -> PGresult:
         """The answer to what libpq was given. Raises what Postgres finds wrong with it."""

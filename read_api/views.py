@@ -10,11 +10,12 @@ from read_api import cursors
 from read_api.access.callers import seen
 from read_api.conditional import answer, known_tags
 from read_api.freshness import Wanted, read_wanted
+from read_api.lookups import Lookups
 from read_api.parameters import SNAPSHOT, at_snapshot, read_list, read_pairs, refuse_any
 from read_api.problems import ParameterError, Problem, bad_request
 from read_api.reading import Page, Reader
 from read_api.resource import NULL_KEY, Field, Resource
-from read_api.statements import Condition, Shape
+from read_api.statements import Condition
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -45,7 +46,7 @@ def list_handler(resource: Resource, reader: Reader, parent: Resource | None = N
     return list_rows
 
 
-def one_handler(resource: Resource, reader: Reader) -> Handler:
+def one_handler(resource: Resource, lookups: Lookups) -> Handler:
     """`GET /v1/orders/{order_id}`."""
 
     async def one_row(request: Request) -> Response:
@@ -55,8 +56,7 @@ def one_handler(resource: Resource, reader: Reader) -> Handler:
         conditions = [c for field in resource.key if (c := _key_condition(field, request))]
         if len(conditions) < len(resource.key):
             raise _not_found(resource, {})
-        shape = Shape(tuple(c.shape for c in conditions), (), tuple(resource.fields), limit=1)
-        page = await reader.page(shown, wanted, shape, conditions, (), known_tags(request))
+        page = await lookups.page(shown, wanted, conditions, known_tags(request))
         headers = _headers(page, wanted)
         if not page.found:
             raise _not_found(resource, headers)

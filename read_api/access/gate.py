@@ -96,7 +96,7 @@ class Gate:
                 message["headers"] += [(name.lower().encode(), value.encode()) for name, value in headers.items()]
             await send(message)
 
-        await self._app(scope, receive, telling)
+        await self._app(scope, receive, telling if headers else send)
 
     async def _let_in(self, scope: Scope) -> Mapping[str, str]:
         address = (scope.get("client") or ("", 0))[0]

@@ -32,6 +32,7 @@ ASKED: list[tuple[str, list[Any]]] = [
     ("SELECT 1 WHERE false", []),
     ("EXPLAIN (FORMAT JSON) SELECT 1", []),
 ]
+SLEEP = "SELECT pg_sleep($1)::text"
 pytestmark = pytest.mark.usefixtures("shop")  # whose migration makes the role
 Run = Callable[[Coroutine[Any, Any, None]], None]
 either_loop = pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
@@ -104,10 +105,29 @@ def test_who_goes_leaves_a_session_that_answers_the_next(
     monkeypatch.setattr(sessions, "SECONDS_TO_END", 20)
 
     async def asked(session: Session) -> None:
-        for _ in range(USES + 2):
+        for prepared in (False, True):
+            for _ in range(USES if prepared else 0):
+                await session.statements.rows(SLEEP, [0.0])
             await _dropped(session)
             assert session.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
             assert await session.statements.rows("SELECT pg_backend_pid()") == [(session.info.backend_pid,)]
+
+    _on_a_session(run, read_database_url, asked)
+
+
+@either_loop
+def test_who_goes_while_a_statement_is_prepared_leaves_no_session(run: Run, read_database_url: str) -> None:
+    async def asked(session: Session) -> None:
+        for _ in range(USES):
+            await session.statements.rows("SELECT 1")
+        with _stopped(session.info.backend_pid):
+            asking = asyncio.create_task(session.statements.rows("SELECT 1"))
+            await asyncio.sleep(0)
+            asking.cancel()
+            await asyncio.sleep(0)
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        assert session.closed, "or a name would stand for nobody knows what"
 
     _on_a_session(run, read_database_url, asked)
 
@@ -153,7 +173,7 @@ def test_a_session_that_ends_amid_a_statement_costs_one_more_try(run: Run, read_
 
 async def _dropped(session: Session) -> None:
     """Ask for what takes long, and go."""
-    asking = asyncio.create_task(session.statements.rows("SELECT pg_sleep(60)"))
+    asking = asyncio.create_task(session.statements.rows(SLEEP, [60.0]))
     await asyncio.sleep(0)
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
