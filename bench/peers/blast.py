@@ -1,6 +1,7 @@
-"""A load generator: `python -m bench.peers.blast URL CONNECTIONS SECONDS`; prints requests and CPU time as JSON.
+"""A load generator: `python -m bench.peers.blast URL CONNECTIONS SECONDS [HEADER]` prints requests, CPU time as JSON.
 
-Each connection sends a request as soon as it has the answer to the one before. It reads no more of an answer than its
+Each connection sends a request as soon as it has the answer to the one before. A URL may end in several names in
+braces, `/v1/orders/{o1,o2}`: they are asked for in turn. It reads no more of an answer than its
 status and length, so that it is not what is measured; `cpu` says how much of one CPU it took all the same.
 """
 
@@ -8,6 +9,8 @@ import asyncio
 import json
 import sys
 import time
+from collections.abc import Iterator
+from itertools import cycle
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,8 +18,8 @@ from urllib.parse import urlsplit
 class Connection(asyncio.Protocol):
     """One connection; `seconds` are those of each answer."""
 
-    def __init__(self, request: bytes, seconds: list[float], wrong: list[bytes]) -> None:
-        self.request, self.seconds, self.wrong = request, seconds, wrong
+    def __init__(self, requests: Iterator[bytes], seconds: list[float], wrong: list[bytes]) -> None:
+        self.requests, self.seconds, self.wrong = requests, seconds, wrong
         self.left, self.head, self.began = 0, b"", 0.0
 
     def connection_made(self, transport: Any) -> None:  # uvloop's is no asyncio.Transport
@@ -25,7 +28,7 @@ class Connection(asyncio.Protocol):
 
     def ask(self) -> None:
         self.began = time.perf_counter()
-        self.transport.write(self.request)
+        self.transport.write(next(self.requests))
 
     def data_received(self, data: bytes) -> None:
         if self.left:
@@ -47,12 +50,12 @@ class Connection(asyncio.Protocol):
 async def blast(url: str, connections: int, seconds: float, header: str = "") -> dict[str, float]:
     """Ask for a second to warm up, and then for so long."""
     address, found, wrong = urlsplit(url), list[float](), list[bytes]()
-    target = address.path + (f"?{address.query}" if address.query else "")
-    extra = f"{header}\r\n" if header else ""
-    request = f"GET {target} HTTP/1.1\r\nHost: {address.netloc}\r\n{extra}\r\n".encode()
+    head, _, names = (address.path + (f"?{address.query}" if address.query else "")).partition("{")
+    rest = f" HTTP/1.1\r\nHost: {address.netloc}\r\n" + (f"{header}\r\n" if header else "") + "\r\n"
+    requests = cycle([f"GET {head}{name}{rest}".encode() for name in names.rstrip("}").split(",")])
     loop = asyncio.get_running_loop()
     for _ in range(connections):
-        await loop.create_connection(lambda: Connection(request, found, wrong), address.hostname, address.port)
+        await loop.create_connection(lambda: Connection(requests, found, wrong), address.hostname, address.port)
     await asyncio.sleep(1)
     before = len(found)
     began, busy = time.perf_counter(), time.process_time()
