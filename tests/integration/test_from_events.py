@@ -111,10 +111,13 @@ def test_a_text_too_long_for_an_index_is_the_same_dead_letter_in_a_copy_that_has
         titles += ["é" * 700 + noise[:n] for n in (1_000, 6_000)]
         records = [book(f"b{n}", offset=n, title=title) for n, title in enumerate([*titles, "short"])]
         records += [book("b0", offset=len(records), title=noise), book("b0", offset=len(records) + 1, title="new")]
+        records.append(book("b99", offset=len(records), title="x" * 700 + "\0"))
         made.given(records, batch=1)
         letters = made.fetch('SELECT "offset", reason, detail FROM dead_letters ORDER BY 1')
-        assert {5, 11} <= {offset for offset, *_ in letters} <= {3, 4, 5, 9, 11}
-        assert {detail for *_, detail in letters} == {"Postgres refuses it: SQLSTATE 54000"}
+        assert {5, 11, 13} <= {offset for offset, *_ in letters} <= {3, 4, 5, 9, 11, 13}
+        assert {detail for *_, detail in letters} == {
+            f"Postgres refuses it: SQLSTATE {code}" for code in (54000, "22P05")
+        }
         before = entities(made)
         from_events(made, Past(records, size=1)).run()
         assert entities(made) == before
