@@ -45,7 +45,8 @@ class Boundary:
         except Exception as error:  # noqa: BLE001 – the boundary: 500 tells nothing of the inside
             _tell(error, scope)
             if not answer.status:
-                await (await on_defect(Request(scope), error))(scope, receive, answer)
+                told = await on_defect(Request(scope), error)
+                await told(scope, receive, answer)
         finally:
             seconds = time.perf_counter() - began
             self._metrics.observe(scope, answer.status, seconds)

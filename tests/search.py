@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 from elasticsearch import AsyncElasticsearch, NotFoundError
@@ -13,6 +13,7 @@ from projector.search.client import connect
 from projector.search.document import STATE, STATE_FIELD, STATE_ID, Document
 from projector.search.indexer import ViewIndexer, keep_all
 from projector.search.metrics import Metrics
+from tests.integration.in_front import Fault, in_front
 from tests.integration.running import until
 from tests.world import Rows, World
 
@@ -33,15 +34,20 @@ class Searched:
         ]
 
     @asynccontextmanager
-    async def indexing(self) -> AsyncIterator["asyncio.Task[None]"]:
-        """An indexer runs meanwhile; its failure is the test's."""
-        task = self.task = asyncio.create_task(keep_all(self.indexers()))
-        try:
-            yield task
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+    async def indexing(self, fault: Fault | None = None) -> AsyncIterator["asyncio.Task[None]"]:
+        """An indexer runs meanwhile, whose requests may go wrong; its failure is the test's."""
+        async with AsyncExitStack() as between:
+            client = self.client
+            if fault is not None:
+                url = await between.enter_async_context(in_front(self.url, fault))
+                client = await between.enter_async_context(connect([url]))
+            task = self.task = asyncio.create_task(keep_all(self.indexers(client)))
+            try:
+                yield task
+            finally:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
 
     async def settle(self, seconds: float = 60.0) -> None:
         """Wait until each view's index is served, by its alias too, and nothing waits for it; an indexer must run."""

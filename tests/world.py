@@ -1,7 +1,9 @@
 """A projection group of its own in the tests' Postgres, fed with records and read as the API would show it."""
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from projector.apply.batch import Outcome
 from projector.declare.projections import load
@@ -9,7 +11,7 @@ from projector.testing.group import Group, Rows
 from tests import shop
 from tests.model import Record
 
-__all__ = ["Rows", "World", "world"]
+__all__ = ["Rows", "World", "until", "world"]
 
 
 class World(Group):
@@ -42,3 +44,11 @@ def world(url: str, name: str = "projections", read_url: str | None = None) -> I
         yield made
     finally:
         made.drop()
+
+
+def until(holds: Callable[[], Any]) -> None:
+    """Wait for something that another session does."""
+    end = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)

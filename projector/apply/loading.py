@@ -95,6 +95,7 @@ class Loading(Applier):
     ) -> None:
         super().__init__(url, group, projections, unknown_events)
         self._limit, self._until, self._given_up = None, until, given_up or {}
+        self._exact = {entity.name for entity in projections.entities if exact(entity)}
         self._indexed = {entity.name: _indexed(entity) for entity in projections.entities}
         self._mine = {"topics": [tp.topic for tp in partitions], "partitions": [tp.partition for tp in partitions]}
 
@@ -104,7 +105,7 @@ class Loading(Applier):
         for name, store in self._stores.items():
             touched = [aggregate for aggregate in kept if aggregate.entity.name == name]
             new = [aggregate for aggregate in touched if aggregate.before is None]
-            if new and not _copied(cursor, store.entity, new):
+            if new and not (name in self._exact and _copied(cursor, store.entity, new)):
                 store.save(cursor, new)
             outcome.rows[name] = len(new) + store.save(cursor, (a for a in touched if a.before is not None))
 
@@ -191,8 +192,6 @@ def _copied(cursor: psycopg.Cursor[Any], entity: Entity[Any], new: list[Aggregat
     False: none was, for a value is not of its column's type, or Postgres refuses it. How a worker writes them decides
     what becomes of that.
     """
-    if not exact(entity):
-        return False
     try:
         with cursor.connection.transaction():
             _copy(cursor, entity, new)

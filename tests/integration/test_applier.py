@@ -3,7 +3,6 @@
 import json
 import random
 import threading
-import time
 from collections.abc import Callable
 from contextlib import closing
 from decimal import Decimal
@@ -21,7 +20,7 @@ from projector.operate.replay import NotReplayed, Replayer
 from tests.model import Model, Record
 from tests.model.histories import CloudEvent, cloud_event
 from tests.shelf import BookAdded, book, make_books, projections, shelf
-from tests.world import World
+from tests.world import World, until
 
 ORDERS, CUSTOMERS = TopicPartition("orders", 0), TopicPartition("customers", 0)
 
@@ -224,14 +223,6 @@ def test_a_worker_that_froze_in_its_transaction_may_give_the_batch_again(shop: W
     with pytest.raises((psycopg.OperationalError, psycopg.InterfaceError)):
         freeze()
     assert shop.applier.apply([chunk(None, at(0, placed("o0", "c1")))]).applied == 1
-
-
-def until(condition: Callable[[], Any]) -> None:
-    """Wait for something that another session does."""
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.01)
 
 
 # Data that Postgres refuses

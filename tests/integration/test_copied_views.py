@@ -1,8 +1,6 @@
 """The views of a copy while they are made: what an interruption ends, and what does not begin any more."""
 
 import multiprocessing
-import time
-from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -13,7 +11,7 @@ from projector.operate.copying import Copying, CopyStep
 from projector.store.names import copy_group, schemas
 from tests.history import Past
 from tests.model.histories import random_stream
-from tests.world import World, world
+from tests.world import World, until, world
 
 RECORDS = random_stream(1, customers=3, products=3, orders=5)
 
@@ -28,13 +26,6 @@ def waiting(shop: World, statement: str) -> list[Any]:
     """Who waits for a lock with a statement."""
     query = "SELECT application_name FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ~ %s"
     return shop.fetch(f"{query} AND datname = current_database()", statement)
-
-
-def until(holds: Callable[[], Any]) -> None:
-    end = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def test_an_interruption_ends_what_is_being_made_and_nothing_else_begins(database_url: str) -> None:

@@ -1,10 +1,8 @@
 """Rebuilds against batches, migrations and other rebuilds at their worst moments."""
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -17,7 +15,7 @@ from projector.operate.rebuild import Rebuild, Step
 from projector.store.migrate import migrate
 from tests.model.histories import random_stream
 from tests.shelf import author, book, make_authors, make_books, projections
-from tests.world import World, world
+from tests.world import World, until, world
 
 
 def library() -> Projections:
@@ -44,13 +42,6 @@ def declared(url: str, projections: Projections, read_url: str | None = None) ->
 def rebuild(of: World, *names: str) -> Rebuild:
     relations = [of.projections.relation(name) for name in names] or of.projections.relations
     return Rebuild(of.url, of.group, of.projections, relations)
-
-
-def until(holds: Callable[[], Any]) -> None:
-    end = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def test_what_a_batch_commits_behind_the_filling_is_taken_in(database_url: str) -> None:

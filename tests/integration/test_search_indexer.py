@@ -12,10 +12,8 @@ from elasticsearch import ConflictError
 from sqlalchemy import select
 
 from projector.declare import Entity, Search, View
-from projector.search.client import connect
 from projector.search.document import STATE_ID
 from projector.search.rows import MOST_BYTES
-from tests.integration.in_front import in_front
 from tests.integration.running import until
 from tests.model.histories import CloudEvent, cloud_event, partitioned, random_stream
 from tests.search import Searched, searched
@@ -215,22 +213,16 @@ async def test_a_later_version_that_another_indexer_wrote_is_a_conflict_and_no_l
             httpx.put(f"{books.url}/{index}/_doc/b1", params=version, json=document).raise_for_status()
         return ""
 
-    async with in_front(books.url, overtake) as url, connect([url]) as client:
-        work = asyncio.create_task(books.indexers(client)[0].run())
-        try:
-            await books.settle()
-            index = books.index(books.view("long_books"))
-            bookshelf.given([book("b1", title="Two", pages=500)])
-            await until(lambda: not changes)
-            await books.settle()
-            await books.equals_postgres()
-            assert books.index(books.view("long_books")) == index
-            assert await books.count("long_books", match={"text.title": "later"}) == 1
-            assert counted(books, "documents_total", outcome="conflict") == 1
-        finally:
-            work.cancel()
-            with suppress(asyncio.CancelledError):
-                await work
+    async with books.indexing(overtake):
+        await books.settle()
+        index = books.index(books.view("long_books"))
+        bookshelf.given([book("b1", title="Two", pages=500)])
+        await until(lambda: not changes)
+        await books.settle()
+        await books.equals_postgres()
+        assert books.index(books.view("long_books")) == index
+        assert await books.count("long_books", match={"text.title": "later"}) == 1
+        assert counted(books, "documents_total", outcome="conflict") == 1
 
 
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # aiohttp's, of more than 1 MiB
@@ -248,15 +240,9 @@ async def test_bulks_are_cut_by_bytes_and_a_row_larger_than_that_is_sent_all_the
         return ""
 
     bookshelf.given([book(f"b{n}", title=longest if n == 5 else long, pages=500) for n in range(10)])
-    async with in_front(books.url, note) as url, connect([url]) as client:
-        work = asyncio.create_task(books.indexers(client)[0].run())
-        try:
-            await books.settle()
-            await books.equals_postgres()
-        finally:
-            work.cancel()
-            with suppress(asyncio.CancelledError):
-                await work
+    async with books.indexing(note):
+        await books.settle()
+        await books.equals_postgres()
     assert [keys for keys in bulks if keys] == [["b0", "b1", "b2", "b3"], ["b4", "b5"], ["b6", "b7", "b8", "b9"]]
     assert bookshelf.fetch("SELECT count(*) FROM search_dead_letters") == [(0,)]
 
@@ -336,19 +322,13 @@ async def test_what_is_busy_is_asked_again_and_an_answer_that_was_lost_is_no_los
         has_documents = path.endswith("/_bulk") and body.count(b"\n") > 3  # not only what the index holds
         return wrong.pop(0) if has_documents and wrong else ""
 
-    async with in_front(books.url, fault) as url, connect([url]) as client:
-        work = asyncio.create_task(books.indexers(client)[0].run())
-        try:
-            for n in range(8):
-                bookshelf.given([book(f"b{m}", title=f"Title {n}", pages=5 if m % 5 == n else 500) for m in range(100)])
-                await books.settle()
-            await until(lambda: not wrong)
+    async with books.indexing(fault):
+        for n in range(8):
+            bookshelf.given([book(f"b{m}", title=f"Title {n}", pages=5 if m % 5 == n else 500) for m in range(100)])
             await books.settle()
-            await books.equals_postgres()
-        finally:
-            work.cancel()
-            with suppress(asyncio.CancelledError):
-                await work
+        await until(lambda: not wrong)
+        await books.settle()
+        await books.equals_postgres()
     again = {
         reason: books.metrics.registry.get_sample_value(
             "prejoin_search_retries_total", {"view": "long_books", "reason": reason}

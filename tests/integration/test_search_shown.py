@@ -1,17 +1,12 @@
 """When searches see what was sent: the indexer refreshes. Elasticsearch's own interval is off but in one test."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
 from projector.search import passes, showing
-from projector.search.client import connect
 from projector.search.document import STATE, STATE_FIELD
-from projector.search.indexer import keep_all
-from tests.integration.in_front import Fault, in_front
 from tests.integration.running import until
 from tests.integration.test_search_indexer import books, bookshelf
 from tests.search import Searched
@@ -21,18 +16,6 @@ from tests.world import World
 __all__ = ["books", "bookshelf"]  # the fixtures
 
 VIEW = "long_books"
-
-
-@asynccontextmanager
-async def indexing(books: Searched, fault: Fault) -> AsyncIterator[None]:
-    """An indexer whose requests may go wrong."""
-    async with in_front(books.url, fault) as url, connect([url]) as client:
-        work = books.task = asyncio.create_task(keep_all(books.indexers(client)))
-        try:
-            yield
-        finally:
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
 
 
 @pytest.fixture
@@ -97,7 +80,7 @@ async def test_a_refresh_that_fails_fails_no_pass_and_is_made_again(bookshelf: W
     def fault(path: str, _: bytes) -> str:
         return wrong.pop(0) if path.endswith("/_refresh") and wrong else ""
 
-    async with indexing(shelf, fault):
+    async with shelf.indexing(fault):
         bookshelf.given([book("b1", title="One", pages=500)])
         await until(lambda: found(shelf, "one"))
         assert wrong == []
@@ -115,7 +98,7 @@ async def test_passes_go_on_while_a_refresh_takes_long(bookshelf: World, shelf: 
         await ends.wait()
         return ""
 
-    async with indexing(shelf, lambda path, _: hold() if path.endswith("/_refresh") else ""):
+    async with shelf.indexing(lambda path, _: hold() if path.endswith("/_refresh") else ""):
         await begun.wait()
         for n in range(1, 4):
             bookshelf.given([book(f"b{n}", title="One", pages=500)])
@@ -146,7 +129,7 @@ async def test_a_pass_that_takes_long_shows_what_it_has_sent(
         bulks += path.endswith("/_bulk") and body.count(b"\n") > 3  # not only what the index holds
         return hold() if bulks > 5 else ""
 
-    async with indexing(shelf, fault):
+    async with shelf.indexing(fault):
         bookshelf.given([book(f"b{n}", title="One", pages=500) for n in range(1, 100)])
         assert 0 < await until(lambda: found(shelf, "one")) < 99
         ends.set()
@@ -155,7 +138,7 @@ async def test_a_pass_that_takes_long_shows_what_it_has_sent(
 
 
 async def test_the_next_indexer_shows_what_one_that_was_stopped_has_left(bookshelf: World, shelf: Searched) -> None:
-    async with indexing(shelf, lambda path, _: "503" if path.endswith("/_refresh") else ""):
+    async with shelf.indexing(lambda path, _: "503" if path.endswith("/_refresh") else ""):
         bookshelf.given([book("b1", title="One", pages=500)])
         await until(shelf.is_settled)
     assert await found(shelf, "one") == 0
@@ -167,7 +150,7 @@ async def test_without_an_indexer_elasticsearch_shows_it_by_itself(bookshelf: Wo
     bookshelf.given([book("b0", title="Zero", pages=500)])
     async with books.indexing():
         await books.settle()
-    async with indexing(books, lambda path, _: "503" if path.endswith("/_refresh") else ""):
+    async with books.indexing(lambda path, _: "503" if path.endswith("/_refresh") else ""):
         bookshelf.given([book("b1", title="One", pages=500)])
         await until(books.is_settled)
     await until(lambda: found(books, "one"))
