@@ -23,8 +23,9 @@ class Size:
     search_rounds: int
     search_seconds: float
     search_settles: float  # seconds of the same before them
-    search_warmups: int  # bulks of all documents before a rename is measured
+    search_warmups: int  # bulks of all documents before a customer is renamed
     rename_orders: int
+    rename_warmups: int  # renames ahead of those that count
     rename_rounds: int
     search_documents: int
     searches: int  # of each kind
@@ -51,7 +52,8 @@ FULL = Size(
     search_settles=10,
     search_warmups=10,
     rename_orders=10_000,
-    rename_rounds=3,
+    rename_warmups=6,
+    rename_rounds=7,
     search_documents=200_000,
     searches=200,
     search_budget=8,
@@ -76,6 +78,7 @@ QUICK = Size(
     search_settles=4,
     search_warmups=1,
     rename_orders=1_000,
+    rename_warmups=1,
     rename_rounds=1,
     search_documents=2_000,
     searches=10,

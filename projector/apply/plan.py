@@ -21,7 +21,7 @@ from projector.store.names import generation_table
 # Keys refreshed in one transaction; more wait in `pending`, so that the group's lock is not held for long.
 FAN_OUT = 20_000
 # Keys of a fan-out, and pending keys, refreshed in one transaction: live batches wait meanwhile.
-PORTION = 5_000
+PORTION = 2_500
 
 # In blocks of one portion each, which cost a hundredth of a row for each key; keys that wait for that much already wait
 # once. Each block takes its keys from all over the table: where few rows of a page change, each finds room in it for
