@@ -21,7 +21,6 @@ from projector import logs
 from projector.apply.applier import Applier
 from projector.apply.batch import Chunk, TopicPartition
 from projector.apply.incoming import Decoded
-from projector.apply.memory import tame_garbage_collection
 from projector.declare.projections import Projections, load
 from projector.errors import NotMigrated, OutOfDate, Passing, PrejoinError
 from projector.ingest import broker as kafka
@@ -37,6 +36,7 @@ from projector.ingest.metrics import Metrics
 from projector.ingest.sampling import Sampler
 from projector.ingest.starts import NotReachable, Starts
 from projector.ingest.watchdog import UNANSWERED, Watchdog
+from projector.memory import tame_garbage_collection
 from projector.settings import Settings
 from projector.store.changes import keep_partitions
 from projector.store.connect import connect

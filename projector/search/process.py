@@ -7,6 +7,7 @@ import signal
 from projector import logs, metrics
 from projector.declare.projections import Projections, load
 from projector.errors import DeclarationError
+from projector.memory import tame_garbage_collection
 from projector.search.client import connect
 from projector.search.indexer import ViewIndexer, keep_all
 from projector.search.metrics import Metrics
@@ -33,6 +34,7 @@ def run(settings: Settings) -> None:
 
 
 async def _run(settings: Settings, projections: Projections, urls: list[str]) -> int | None:
+    tame_garbage_collection()
     counted = Metrics()
     server, thread, port = metrics.serve(counted.registry, settings.metrics_host, settings.metrics_port)
     log.info("metrics", action="metrics", url=f"http://{settings.metrics_host}:{port}/metrics")
