@@ -3,9 +3,11 @@
 import asyncio
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from typing import NamedTuple
 
+from psycopg import errors
 from starlette.requests import Request
 
 from read_api.database import Database
@@ -16,7 +18,11 @@ MIN_POSITION, PREFER, APPLIED = "Prejoin-Min-Position", "Prefer", "Preference-Ap
 MAX_WAIT = 30
 SECONDS_BETWEEN_LOOKS = 0.025
 SECONDS_AFTER_AN_ERROR = 0.5
-POSITIONS = "SELECT topic, partition, next FROM positions"
+# While keys wait to be refreshed, rows lack what is applied already: then nothing counts as reached, as for As-Of.
+POSITIONS = """
+SELECT topic, partition, next FROM positions
+WHERE NOT EXISTS (SELECT FROM pending_count JOIN served USING (relation, generation))
+"""
 
 Positions = Mapping[tuple[str, int], int]
 """The last applied offset by topic and partition."""
@@ -99,9 +105,10 @@ def read_wait(lines: Iterable[str]) -> int | None:
 
 
 def too_early(wanted: Wanted, now: Freshness) -> Problem:
-    """503: what was asked for is not applied yet; its headers tell what is."""
+    """503: what was asked for is not applied yet, or not to all rows; its headers tell what is."""
     waited = f" after {wanted.wait} s" if wanted.wait else ""
-    problem = unavailable(f"the positions asked for are not applied yet{waited}", "position-not-reached")
+    rows = " to all rows" if now.reaches(wanted.positions) else ""
+    problem = unavailable(f"the positions asked for are not applied{rows} yet{waited}", "position-not-reached")
     problem.headers |= now.headers() | wanted.headers()
     return problem
 
@@ -113,11 +120,18 @@ class Waiters:
         self._database = database
         self._waiting: dict[asyncio.Future[None], Positions] = {}
         self._looking: asyncio.Task[None] | None = None
+        self._come = asyncio.Event()  # somebody has, since the last look began
 
     async def wait(self, wanted: Positions, seconds: float) -> bool:
-        """Whether the positions were applied within so many seconds."""
+        """Whether the positions are applied to all rows, within so many seconds. Raises a 503 Problem.
+
+        What is read after that has them: nothing that is applied later takes that back.
+        """
+        if not seconds:
+            return reached(wanted, await self._applied())
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting[done] = wanted
+        self._come.set()
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look(), name="positions")
         try:
@@ -135,16 +149,25 @@ class Waiters:
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
 
+    async def _applied(self) -> Positions:
+        try:
+            rows = await self._database.all(POSITIONS)
+        except (errors.UndefinedTable, errors.InsufficientPrivilege):
+            return {}  # not migrated: who reads the view says so
+        return {(topic, partition): following - 1 for topic, partition, following in rows}
+
     async def _look(self) -> None:
         while self._waiting:
+            self._come.clear()
             try:
-                rows = await self._database.all(POSITIONS)
+                applied = await self._applied()
             except Problem:
                 await asyncio.sleep(SECONDS_AFTER_AN_ERROR)  # each waiter has its own deadline
                 continue
-            applied = {(topic, partition): following - 1 for topic, partition, following in rows}
             for done, wanted in list(self._waiting.items()):
                 if reached(wanted, applied) and not done.done():
                     done.set_result(None)
                     del self._waiting[done]
-            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SECONDS_BETWEEN_LOOKS):
+                    await self._come.wait()

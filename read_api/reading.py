@@ -78,12 +78,12 @@ class Reader:
 
         Once the wanted positions are applied; raises a 503 Problem if they are not in time.
         """
+        in_time = True
+        if wanted.positions and resource.snapshot is None:  # to a snapshot nothing is added
+            in_time = await self._waiters.wait(wanted.positions, wanted.wait or 0)
         found, freshness = await self._read(resource, ask)
-        # nothing is added to a snapshot
-        if not freshness.reaches(wanted.positions) and wanted.wait and resource.snapshot is None:
-            await self._waiters.wait(wanted.positions, wanted.wait)
-            found, freshness = await self._read(resource, ask)
-        if not freshness.reaches(wanted.positions):
+        # a generation that is kept stays as it is
+        if not (in_time and freshness.reaches(wanted.positions)):
             raise too_early(wanted, freshness)
         return found, freshness
 

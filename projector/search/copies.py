@@ -19,7 +19,8 @@ _STAND = f"""
 SELECT (SELECT declarations FROM projection_group),
        (SELECT generation FROM served WHERE relation = %(relation)s),
        (SELECT {utc_text("as_of")} FROM projection_group),
-       (SELECT coalesce(jsonb_object_agg(topic || '/' || partition, next - 1), '{{}}') FROM positions WHERE next > 0),
+       (SELECT coalesce(jsonb_object_agg(topic || '/' || partition, next - 1), '{{}}') FROM positions WHERE next > 0
+          HAVING NOT EXISTS (SELECT FROM pending JOIN served USING (relation, generation))),
        (SELECT coalesce(jsonb_agg(jsonb_build_array(generation, search, s.digest, s.state, filled_to, sent)
           ORDER BY generation, search), '[]')
         FROM search_generations AS s JOIN generations AS g USING (relation, generation)
@@ -77,11 +78,14 @@ class Copy:
 
 @dataclass(frozen=True)
 class Stand:
-    """What a view is at: the served generation, what is applied, the copies of that one and of one being built."""
+    """What a view is at: the served generation, what is applied, the copies of that one and of one being built.
+
+    `positions` are those that all rows have; None while some wait to be refreshed.
+    """
 
     generation: int
     as_of: str | None
-    positions: dict[str, int]
+    positions: dict[str, int] | None
     copies: list[Copy]
     coming: list[Copy]
     behind: bool  # what is being built has yet to take in some of what is applied

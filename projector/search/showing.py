@@ -108,7 +108,9 @@ class Showing:
 
     async def _say(self, stand: Stand) -> None:
         """What was applied when the pass began is in the indexes now, if it was in the rows."""
-        held = {"as_of": stand.as_of, "positions": stand.positions}
+        held: dict[str, Any] = {"as_of": stand.as_of}
+        if stand.positions is not None:  # else those that it held before hold on
+            held["positions"] = stand.positions
         told = stand.copies if stand.behind else stand.every
         for copy in told:
             name = self._indexes.name(copy.generation, copy.search)

@@ -117,7 +117,7 @@ def headers() -> Mapping[str, Schema]:
     positions = {"type": "string", "pattern": POSITIONS_PATTERN, "examples": ["orders/0@1240"]}
     return {
         "MinPosition": {"name": "Prejoin-Min-Position", "in": "header", "schema": positions,
-                        "description": "Answer only once these offsets are applied, else 503."},
+                        "description": "Answer only once these offsets are applied to all rows, else 503."},
         "Prefer": {"name": "Prefer", "in": "header", "schema": {"type": "string", "examples": ["wait=5"]},
                    "description": f"`wait=N`: wait up to N seconds for the positions, at most {MAX_WAIT} (RFC 7240)."},
         "IfNoneMatch": {"name": "If-None-Match", "in": "header", "schema": {"type": "string"},

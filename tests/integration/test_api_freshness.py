@@ -10,6 +10,8 @@ import pytest
 from read_api.database import Database
 from read_api.freshness import Waiters
 from tests.api import applied, fill, until_somebody_looks
+from tests.integration.test_search_indexer import History, placed, registered
+from tests.model.histories import cloud_event
 from tests.world import World
 
 
@@ -78,6 +80,27 @@ async def test_a_request_waits_until_its_position_is_applied(
     answer = await request
     assert (answer.status_code, answer.headers["preference-applied"]) == (200, "wait=20")
     assert answer.headers["prejoin-position"] == "orders/0@10"
+
+
+async def test_a_position_counts_once_all_rows_that_it_reaches_have_it(
+    shop: World, client: httpx.AsyncClient, read_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("projector.apply.plan.PORTION", 2)
+    history = History(shop)
+    history.tell(registered("c1", "Ann"))
+    history.tell(*(placed(n) for n in range(5)))
+    history.tell(cloud_event("customers.CustomerNameChanged", customer_id="c1", name="Bea"))
+    position = {"Prejoin-Min-Position": "customers/0@1"}
+    asked = {"url": "/v1/orders", "params": {"customer_id": "c1"}}
+    answer = await client.get(**asked, headers=position)
+    assert (answer.status_code, answer.headers["prejoin-position"]) == (503, "customers/0@1,orders/0@4")
+    assert answer.json()["detail"].startswith("the positions asked for are not applied to all rows yet")
+    request = asyncio.create_task(client.get(**asked, headers=position | {"Prefer": "wait=20"}))
+    await until_somebody_looks(read_database_url)
+    while shop.applier.drain():
+        assert not request.done()
+    for answer in (await request, await client.get(**asked, headers=position)):
+        assert [row["customer_name"] for row in answer.json()["data"]] == ["Bea"] * 5
 
 
 async def test_waiting_ends_when_its_time_is_over(shop: World, client: httpx.AsyncClient) -> None:

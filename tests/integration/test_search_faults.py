@@ -113,6 +113,8 @@ async def test_elasticsearch_may_be_away_while_thousands_of_rows_change(
                 for n in range(20)
             ]
             history.tell(*names)
+            while shop.applier.drain():
+                pass
         assert shop.fetch("SELECT count(*) FROM outbox WHERE relation = 'order_overview'") == [(ORDERS,)]
         await until(lambda: indexer.said("retry"))
         started = time.monotonic()

@@ -75,6 +75,29 @@ async def test_who_waits_for_a_position_finds_what_was_written(index: Searched, 
             assert [hit["row"]["order_id"] for hit in found["data"]] == [f"o{number}"]
 
 
+async def test_an_index_holds_a_position_once_all_rows_that_it_reaches_are_there(
+    index: Searched, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("projector.apply.plan.PORTION", 2)
+    history = History(index.world)
+    async with index.indexing():
+        history.tell(registered("c1", "Ann"))
+        history.tell(*(placed(n) for n in range(5)))
+        await index.settle()
+        assert (await find(client, "ann", held(history, "orders")))["total"]["value"] == 5
+        history.tell(cloud_event("customers.CustomerNameChanged", customer_id="c1", name="Bea"))
+        await index.settle()
+        # a pass of its own, which begins behind the rename
+        history.tell(placed(5))
+        await index.settle()
+        at = held(history, "customers")
+        answer = await client.get(PATH, params={"q": "bea"}, headers={"Prejoin-Min-Position": at, "Prefer": "wait=2"})
+        assert (answer.status_code, answer.json()["type"]) == (503, "urn:prejoin:position-not-reached")
+        while index.world.applier.drain():
+            pass
+        assert (await find(client, "bea", at))["total"]["value"] == 6
+
+
 async def test_a_rename_and_an_erasure_are_what_the_api_finds(index: Searched, client: httpx.AsyncClient) -> None:
     history = History(index.world)
     history.tell(registered("c1", "Chloé Martin"), registered("c2", "Bob"), *(placed(n) for n in range(30)))
