@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime
 from decimal import Decimal
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
@@ -53,6 +53,12 @@ _EXACT = {
     (DateTime, datetime),
     (Date, date),
     (MoneyByCurrency, dict[str, Decimal]),
+}
+# To psycopg true is 1 where a number goes, and whatever is not empty is true where a truth does; not so in JSON.
+_TAKEN: dict[type[Any], set[type[Any]]] = {
+    BigInteger: {int, NoneType},
+    Numeric: {int, Decimal, NoneType},
+    Boolean: {bool, NoneType},
 }
 _UNFIT = (psycopg.DataError, TypeError, AttributeError, ValueError, ArithmeticError)
 
@@ -203,16 +209,20 @@ def _copied(cursor: psycopg.Cursor[Any], entity: Entity[Any], new: list[Aggregat
 def _copy(cursor: psycopg.Cursor[Any], entity: Entity[Any], new: list[Aggregate]) -> None:
     its = attrgetter(*(f"state.{field}" for field in entity.fields), "version", "recent", "updated_at")
     columns = [*entity.fields, *(name for name in META if name != "_gaps"), "_gaps"]
-    _copy_rows(cursor, entity.table.name, columns, ((*its(a), a.gaps or None) for a in new))
+    _copy_rows(cursor, entity.table, columns, [(*its(a), a.gaps or None) for a in new])
     for child in entity.children:
-        rows = ((a.key, *msgspec.structs.astuple(row)) for a in new for row in child_rows(a.state, child))
-        _copy_rows(cursor, child.table.name, [entity.key, *child.state.__struct_fields__], rows)
+        rows = [(a.key, *msgspec.structs.astuple(row)) for a in new for row in child_rows(a.state, child)]
+        _copy_rows(cursor, child.table, [entity.key, *child.state.__struct_fields__], rows)
 
 
-def _copy_rows(cursor: psycopg.Cursor[Any], table: str, columns: list[str], rows: Iterable[tuple[Any, ...]]) -> None:
+def _copy_rows(cursor: psycopg.Cursor[Any], table: Table, columns: list[str], rows: list[tuple[Any, ...]]) -> None:
     """In Postgres's binary form, by the types of the columns: half of what text takes."""
-    into = f"{quoted(table)} ({', '.join(map(quoted, columns))})"
-    cursor.execute(f"SELECT {', '.join(map(quoted, columns))} FROM {quoted(table)} LIMIT 0")
+    for at, column in enumerate(columns):
+        taken = _TAKEN.get(type(table.c[column].type))
+        if taken is not None and not taken.issuperset(map(type, map(itemgetter(at), rows))):
+            raise TypeError(column)
+    into = f"{quoted(table.name)} ({', '.join(map(quoted, columns))})"
+    cursor.execute(f"SELECT {', '.join(map(quoted, columns))} FROM {quoted(table.name)} LIMIT 0")
     types = [column.type_code for column in cursor.description or ()]
     with cursor.copy(f"COPY {into} FROM STDIN (FORMAT BINARY)") as copy:
         copy.set_types(types)

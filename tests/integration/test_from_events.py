@@ -5,7 +5,8 @@ import multiprocessing
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Annotated, Any
 
 import pytest
@@ -154,7 +155,14 @@ IN_TEXT: Columns = [  # annotation, and values of which the first one fits
     (Annotated[str, Numeric(38, 2)], ["7.10", "1e99"]),
     (Annotated[str, Boolean()], ["true", "no", "perhaps"]),
 ]
-IN_BINARY: Columns = [(str, ["a", "a\0b", 5]), (int | None, [1, None, 10**30, "7", "x"]), (date, [date.min, "today?"])]
+IN_BINARY: Columns = [
+    (str, ["a", "a\0b", 5, True]),
+    (int | None, [1, None, 10**30, "7", "x", True, 1.5, Decimal(2)]),
+    (bool, [True, False, 1, 5, "yes", "x"]),
+    (Decimal, [Decimal("1.50"), 7, True, 1.5, Decimal("1e99")]),
+    (datetime, [datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 1), date(2026, 1, 1), 5]),
+    (date, [date.min, "today?", datetime(2026, 1, 1, 23, tzinfo=UTC)]),
+]
 
 
 @pytest.mark.parametrize("columns", [IN_TEXT, IN_BINARY])
