@@ -1,6 +1,7 @@
 """The indexer's Prometheus metrics."""
 
 import time
+from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
@@ -38,8 +39,8 @@ class Metrics:
             "prejoin_search_leads", "1 where this process keeps the view's index.", ["view"], registry=every
         )
 
-    def sent(self, view: str, seconds: float, outcomes: dict[str, int]) -> None:
-        """Count a bulk: indexed, deleted, refused, conflict."""
+    def sent(self, view: str, seconds: float, outcomes: Mapping[str, int]) -> None:
+        """Count a bulk: each change is indexed, deleted, refused, or a conflict: the index has a later one."""
         self._seconds.labels(view).observe(seconds)
         for outcome, count in outcomes.items():
             self._documents.labels(view, outcome).inc(count)

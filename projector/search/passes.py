@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Container
 from typing import Any
 
 import psycopg
@@ -92,10 +93,7 @@ class Passes:
         bulks = await self._rows.done(rows, refused)
         for copy in stand.every:
             copy.sent = bulks.get((copy.generation, copy.search), copy.sent)
-        gone = sum(row.shown is None for row in rows)
-        outcomes = {"indexed": len(rows) - gone - len(refused), "deleted": gone}
-        outcomes |= {"refused": len(refused), "conflict": len(conflicts)}
-        self._metrics.sent(self._view.name, time.monotonic() - started, outcomes)
+        self._metrics.sent(self._view.name, time.monotonic() - started, _outcomes(rows, refused, conflicts))
         if refused:
             log.warning("documents were refused", action="refused", view=self._view.name, documents=len(refused))
 
@@ -108,3 +106,16 @@ class Passes:
             known = await self._rows.revisions(list(conflicts))
             if any(known[key] < version for key, version in conflicts.items() if key in known):
                 raise Restored
+
+
+def _outcomes(rows: list[Row], refused: Container[str], conflicts: Container[str]) -> Counter[str]:
+    """What became of each change, one thing of each: where its copies tell different ones, what went wrong."""
+    outcomes = Counter(indexed=0, deleted=0, refused=0, conflict=0)
+    for row in rows:
+        if row.key in refused:
+            outcomes["refused"] += 1
+        elif row.key in conflicts:
+            outcomes["conflict"] += 1
+        else:
+            outcomes["deleted" if row.shown is None else "indexed"] += 1
+    return outcomes

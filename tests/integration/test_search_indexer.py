@@ -197,32 +197,37 @@ def counted(books: Searched, name: str, **labels: str) -> float:
 async def test_a_later_version_that_another_indexer_wrote_is_a_conflict_and_no_loss(
     bookshelf: World, books: Searched
 ) -> None:
-    """The row changes while its bulk is on the way, and another one, which was the leader before, is the quicker."""
-    bookshelf.given([book("b1", title="One", pages=500)])
-    changes = [book("b1", title="Later", pages=500)]
+    """Two rows change while their bulk is on the way, and another one, which was the leader before, is the quicker."""
+    changes, sent = [book(f"b{n}", title="Later", pages=500) for n in (1, 2)], list[bytes]()
 
     def overtake(path: str, body: bytes) -> str:
+        sent.extend(re.findall(rb'{"(?:index|delete)":{"_id":"b', body))
         if b'"Two"' in body and changes:
-            bookshelf.given([changes.pop()])
-            ((revision,),) = bookshelf.fetch("SELECT revision FROM outbox WHERE key = 'b1'")
-            index, version = (
-                books.index(books.view("long_books")),
-                {"version": revision, "version_type": "external_gte"},
-            )
-            document = {"row": {"book_id": "b1", "title": "Later", "pages": 500}}
-            httpx.put(f"{books.url}/{index}/_doc/b1", params=version, json=document).raise_for_status()
+            bookshelf.given(changes)
+            changes.clear()
+            index = books.index(books.view("long_books"))
+            for key, revision in bookshelf.fetch("SELECT key, revision FROM outbox"):
+                version = {"version": revision, "version_type": "external_gte"}
+                document = {"row": {"book_id": key, "title": "Later", "pages": 500}}
+                httpx.put(f"{books.url}/{index}/_doc/{key}", params=version, json=document).raise_for_status()
         return ""
 
+    bookshelf.given([book(f"b{n}", title="One", pages=500) for n in (1, 2, 3)])
     async with books.indexing(overtake):
         await books.settle()
         index = books.index(books.view("long_books"))
-        bookshelf.given([book("b1", title="Two", pages=500)])
+        bookshelf.given([book("b1", title="Two", pages=500), book("b2", pages=5), book("b3", pages=5)])
         await until(lambda: not changes)
         await books.settle()
         await books.equals_postgres()
         assert books.index(books.view("long_books")) == index
-        assert await books.count("long_books", match={"text.title": "later"}) == 1
-        assert counted(books, "documents_total", outcome="conflict") == 1
+        assert await books.count("long_books", match={"text.title": "later"}) == 2
+    outcomes = {
+        outcome: counted(books, "documents_total", outcome=outcome)
+        for outcome in ("indexed", "deleted", "refused", "conflict")
+    }
+    assert outcomes == {"indexed": 5, "deleted": 1, "refused": 0, "conflict": 2}
+    assert sum(outcomes.values()) == len(sent)
 
 
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # aiohttp's, of more than 1 MiB
