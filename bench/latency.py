@@ -28,6 +28,7 @@ SAMPLES_A_SECOND = 10
 LOOP_RATE = 200  # events a second, which a loop of one transaction an event can bear
 SECONDS_TO_SETTLE = 3.0
 LONGEST = 60.0
+MOST_LETTERS = 500  # of what an answer says that is not as expected
 Look = Callable[[str], Awaitable[bool]]
 
 
@@ -93,8 +94,13 @@ async def _loop(where: Place, schema: str, seconds: float) -> list[float]:
 async def served(session: aiohttp.ClientSession, url: str, key: str) -> bool:
     async with session.get(f"{url}/v1/orders/{key}") as answer:
         if answer.status not in (200, 404):
-            raise BenchError(f"GET /v1/orders/{key} answers {answer.status}")
+            raise await unexpected(answer)
         return answer.status == 200
+
+
+async def unexpected(answer: aiohttp.ClientResponse) -> BenchError:
+    """What is wrong with an answer that is none to measure: its status, and the text, which says why."""
+    return BenchError(f"GET {answer.url.path} answers {answer.status}: {(await answer.text())[:MOST_LETTERS]}")
 
 
 def soon(waited: float) -> float:

@@ -6,12 +6,13 @@ Elasticsearch shows what was written once a second: half a second at the median 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
 
-from bench.latency import LONGEST, STEPS, Look, middle, sample, visible, worst
-from bench.place import BenchError, Place, say
+from bench.latency import LONGEST, STEPS, Look, middle, sample, unexpected, visible, worst
+from bench.place import Place, say
 from bench.results import Result
 from bench.search_index import orders_index, reached, wrong_documents
 from bench.shop_now import customer, product
@@ -58,11 +59,7 @@ async def _both(
 
         async def ours(keys: list[str]) -> list[str]:
             nonlocal degraded
-            asked = {"order_id": ",".join(keys), "fields": "order_id", "limit": "200"}
-            async with session.get(f"{url}/v1/orders/search", params=asked) as answer:
-                if answer.status != 200:
-                    raise BenchError(f"a search answers {answer.status}")
-                told = await answer.json()
+            told = await searched(session, url, keys)
             degraded += told["degraded"]
             return [] if told["degraded"] else [hit["row"]["order_id"] for hit in told["data"]]
 
@@ -78,10 +75,19 @@ async def _both(
             return found, await own, degraded
 
 
+async def searched(session: aiohttp.ClientSession, url: str, keys: list[str]) -> Any:
+    """What the API answers to a search for orders by their ids. Raises BenchError where it refuses."""
+    asked = {"order_id": ",".join(keys), "fields": "order_id", "limit": "200"}
+    async with session.get(f"{url}/v1/orders/search", params=asked) as answer:
+        if answer.status != 200:
+            raise await unexpected(answer)
+        return await answer.json()
+
+
 @asynccontextmanager
 async def looking(search: Callable[[list[str]], Awaitable[list[str]]]) -> AsyncIterator[Look]:
     """A look that ends when the key is found: all that wait are looked for at once, or the looking alone would keep
-    Elasticsearch busy.
+    Elasticsearch busy. A search that fails ends whatever is done meanwhile, and is raised.
     """
     waiting: dict[str, asyncio.Future[bool]] = {}
 
@@ -96,13 +102,13 @@ async def looking(search: Callable[[list[str]], Awaitable[list[str]]]) -> AsyncI
                 waiting.pop(key).set_result(True)
             await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
 
-    searching = asyncio.create_task(search_on())
     try:
-        yield look
-    finally:
-        searching.cancel()
-        with suppress(asyncio.CancelledError):
-            await searching
+        async with asyncio.TaskGroup() as both:
+            searching = both.create_task(search_on())
+            yield look
+            searching.cancel()
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
 
 
 async def _own(session: aiohttp.ClientSession, index: str, seconds: float, prefix: str, look: Look) -> list[float]:

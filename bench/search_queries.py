@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 
 from bench import search_rows
-from bench.latency import middle, worst
+from bench.latency import middle, unexpected, worst
 from bench.place import BenchError, Place, say
 from bench.results import Result
 from bench.search_index import orders_index
@@ -25,6 +25,7 @@ from projector.tpch.dice import roll
 
 PROJECTIONS = "projections"
 FACETS = "status,customer_country,customer_segment,lines.category"
+TOO_SLOW = 503  # the answer of Postgres to a search that took more than it may
 PAGES = 20  # of one search, by its cursors
 Parameters = dict[str, str]
 Searches = list[list[Parameters]]  # each is its parameters, as often as it has pages
@@ -124,6 +125,8 @@ async def _ask(
         for parameters in pages:
             began = time.monotonic()
             async with session.get(f"{url}/v1/orders/search", params=parameters | cursor) as response:
+                if response.status not in (200, TOO_SLOW):
+                    raise await unexpected(response)
                 answer = await response.json()
             told.append((time.monotonic() - began, _essence(answer, backend) if response.status == 200 else None))
             if not answer.get("next_cursor"):

@@ -1,11 +1,17 @@
 """What the measurements lean on: aims, the table, the orders of events."""
 
+import asyncio
 import json
 from pathlib import Path
 
+import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
+from bench.place import BenchError
 from bench.results import END, START, Result, table, write_into
+from bench.search_latency import looking, searched
 from bench.shop_now import follow_up, order
 from bench.streams import Shop
 
@@ -43,3 +49,28 @@ def test_phased_has_a_topic_a_phase_and_first_events_before_second_ones() -> Non
         {"orders"}, {"payments"}, {"inventory"}, {"shipping"},
     ]  # fmt: skip
     assert phases[1] == [told["a"][1], told["b"][1], told["a"][3], told["b"][3]]
+
+
+async def test_a_search_that_fails_ends_the_measurement_with_what_the_answer_says() -> None:
+    async def refuse(_: web.Request) -> web.Response:
+        return web.json_response({"detail": "order_id: too many values"}, status=400)
+
+    async def measure(url: str, session: aiohttp.ClientSession) -> None:
+        async with looking(lambda keys: searched(session, url, keys)) as look:
+            await asyncio.gather(look("o1"), asyncio.Event().wait())  # which does not end by itself
+
+    app = web.Application()
+    app.router.add_get("/v1/orders/search", refuse)
+    async with TestServer(app) as server, aiohttp.ClientSession() as session, asyncio.timeout(20):
+        with pytest.raises(BenchError, match=r"^GET /v1/orders/search answers 400: .*order_id: too many values"):
+            await measure(str(server.make_url("")), session)
+
+
+async def test_a_look_ends_when_its_key_is_found() -> None:
+    there = ["o1", "o2"]
+
+    async def search(keys: list[str]) -> list[str]:
+        return [key for key in keys if key in there]
+
+    async with asyncio.timeout(20), looking(search) as look:
+        assert [*await asyncio.gather(look("o2"), look("o1"))] == [True, True]
