@@ -4,6 +4,8 @@ import asyncio
 import csv
 import io
 import json
+import random
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -16,10 +18,12 @@ import psutil
 import psycopg
 import pyarrow.parquet
 import pytest
-from starlette.types import Message
+from starlette.responses import StreamingResponse
+from starlette.types import Message, Send
 
 from projector.store.definitions import relation_digests
 from read_api.database import Database
+from read_api.export.download import PART, Download
 from read_api.export.endpoint import EXPORTS, LIMITS, Exports
 from read_api.export.formats import FORMATS
 from read_api.export.parameters import Asked
@@ -293,11 +297,13 @@ def test_it_ends_in_postgres_when_its_connection_does(shop: World, products: Res
         assert "Error" not in process.stderr.read(), "who goes is no error"
 
 
-@pytest.mark.parametrize("form", ["csv", "ndjson"])
+@pytest.mark.parametrize("form", FORMATS)
 def test_one_that_cannot_be_finished_is_broken_off_and_the_client_hears_of_it(
     shop: World, products: Resource, read_database_url: str, form: str
 ) -> None:
     """Its session ends in the middle: what came is no whole answer, so nobody takes it for the file."""
+    if form == "parquet":
+        fill_with_noise(shop)
     with serving(environment_of(shop, read_database_url)) as (process, address):
         path = f"{address}{products.path}/export?format={form}"
         with httpx.stream("GET", path, headers={"Accept-Encoding": "identity"}) as answer:
@@ -309,13 +315,58 @@ def test_one_that_cannot_be_finished_is_broken_off_and_the_client_hears_of_it(
             assert ended == [(True,)]
             with pytest.raises(httpx.RemoteProtocolError):
                 some += b"".join(parts)
-        assert some.count(b"\n") < 30_000
-        assert httpx.get(path).text.count("\n") == 30_000 + (form == "csv"), "the next one is whole"
+        assert some.count(b"\n") < 30_000 or form == "parquet"
+        assert some[-4:] != b"PAR1", "a file of Parquet that has its end"
+        assert len(rows_of(form, httpx.get(path).content)) == 30_000, "the next one is whole"
         process.terminate()
         assert process.stderr is not None
         said = process.stderr.read()
         assert "GET /v1/products/export was broken off: the database does not answer\n" in said
         assert "  File" not in said, "it is no defect of the service"
+
+
+def fill_with_noise(shop: World) -> None:
+    """Names that make more than what lies between server and client takes, in every form."""
+    noise = "(SELECT string_agg(md5(product_id || n), '') FROM generate_series(1, 59) AS n)"
+    shop.execute(f"UPDATE product_sales__g1 SET name = {noise}")
+
+
+@pytest.mark.parametrize("form", ["ndjson", "parquet"])
+def test_one_of_which_its_client_takes_nothing_is_broken_off_and_the_log_says_so(
+    shop: World, products: Resource, read_database_url: str, form: str
+) -> None:
+    fill_with_noise(shop)
+    limit = "from read_api.export import download; download.SECONDS_TO_TAKE = 1"
+    command = [sys.executable, "-c", f"{limit}; from projector.cli import main; main()", "api"]
+    with serving(environment_of(shop, read_database_url), command) as (process, address):
+        path = f"{address}{products.path}/export?format={form}"
+        with httpx.stream("GET", path, headers={"Accept-Encoding": "identity"}) as answer:
+            assert answer.status_code == 200
+            assert process.stderr is not None
+            said = process.stderr.readline()  # once it is broken off; until then the client takes nothing
+            assert said == "GET /v1/products/export was broken off: its client took nothing of it for 1 s\n"
+            assert running_in(read_database_url) == 0
+            with pytest.raises(httpx.RemoteProtocolError):
+                answer.read()
+        process.terminate()
+        assert "  File" not in process.stderr.read(), "it is no defect of the service"
+
+
+async def test_a_download_is_sent_in_parts_that_a_slow_client_takes_in_time() -> None:
+    whole, sent = random.Random(1).randbytes(5 * PART + 7), list[Message]()
+
+    async def make(send: Send) -> None:
+        await StreamingResponse(iter([whole, b"", b"end"])).stream_response(send)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await Download(make)({}, asyncio.Event().wait, send)
+    start, *parts = sent
+    assert start["type"] == "http.response.start"
+    assert b"".join(part["body"] for part in parts) == whole + b"end"
+    assert max(len(part["body"]) for part in parts) == PART
+    assert [part["more_body"] for part in parts] == [True] * (len(parts) - 1) + [False]
 
 
 @pytest.mark.parametrize("form", FORMATS)
