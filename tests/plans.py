@@ -1,7 +1,9 @@
-"""What Postgres did for a list: the nodes of its plan, with what each was run for."""
+"""What Postgres did for an answer: the nodes of its plan, with what each was run for."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+import psycopg
 
 from read_api.resource import Resource
 from read_api.statements import Shape, statement
@@ -11,12 +13,14 @@ from tests.world import World
 def ran(shop: World, resource: Resource, shape: Shape, values: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The nodes of the plan by which the first generation of a view was read."""
     found = statement(resource, 1, shape)
-    sql = found.sql
-    for n in range(len(found.names), 0, -1):
-        sql = sql.replace(f"${n}", f"%(p{n})s")
-    named = {f"p{n}": value for n, value in enumerate(found.values(values), 1)}
+    return nodes_of(shop, found.sql, found.values(values))
+
+
+def nodes_of(shop: World, sql: str, values: Sequence[Any]) -> list[dict[str, Any]]:
+    """The nodes of the plan by which a statement of the API was run."""
     with shop.connect() as connection:
-        ((plan,),) = connection.execute(f"EXPLAIN (ANALYZE, VERBOSE, FORMAT JSON) {sql}", named).fetchall()
+        explain = f"EXPLAIN (ANALYZE, VERBOSE, FORMAT JSON) {sql}"
+        ((plan,),) = psycopg.RawCursor(connection).execute(explain, values).fetchall()
     return list(_nodes(plan[0]["Plan"]))
 
 
