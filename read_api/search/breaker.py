@@ -15,7 +15,7 @@ class Breaker:
         self._failed = False
 
     def lets_through(self) -> bool:
-        """Whether this request may ask; it must then say how that ended."""
+        """Whether this request may ask; it then says how that ended, unless it is cancelled."""
         if not self._failed:
             return True
         if self._clock() < self._off_until:

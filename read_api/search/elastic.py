@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from elastic_transport import TransportError
+from elastic_transport import ConnectionTimeout, TransportError
 from elasticsearch import ApiError, AsyncElasticsearch
 
 from projector.search.client import connect
@@ -67,19 +67,26 @@ class Elastic:
         """The page, and what the index holds, both at one point in time. Raises Unanswered."""
         if not self._breaker.lets_through():
             raise Unanswered("it failed a moment ago", away=True)
+        look = asyncio.create_task(self._look(index), name="look whether Elasticsearch answers")
         try:
             async with asyncio.timeout(SECONDS):
                 found = await self._search(search, index)
         except (TimeoutError, TransportError, ApiError, _PointGone) as error:
-            # refused for what was asked, or an index that is not there: others may be answered all the same
-            away = not isinstance(error, ApiError | _PointGone) or _is_passing(error)
+            away = _is_away(error, look)
             self._breaker.failed() if away else self._breaker.worked()
             raise Unanswered(type(error).__name__, away) from None
-        except BaseException:
-            self._breaker.failed()  # cancelled, perhaps: nobody waits for what it would have said
-            raise
+        finally:
+            look.cancel()
         self._breaker.worked()
         return found
+
+    async def _look(self, index: str) -> bool:
+        """Whether Elasticsearch answers what costs it nothing, asked once a search has taken half of its time."""
+        await asyncio.sleep(SECONDS / 2)
+        with suppress(TransportError, ApiError):
+            await self._client.search(index=index, query=IS_STATE, size=0)
+            return True
+        return False
 
     async def _search(self, search: Search, index: str) -> Found:
         if search.point:
@@ -128,9 +135,15 @@ class Elastic:
             await self._client.close_point_in_time(id=point)
 
 
-def _is_passing(error: Exception) -> bool:
-    """Whether the status says that Elasticsearch, not the request, is at fault."""
-    return isinstance(error, ApiError) and (error.status_code == 429 or error.status_code >= 500)
+def _is_away(error: Exception, look: asyncio.Task[bool]) -> bool:
+    """Whether Elasticsearch is at fault, not the search: it is refused for what it asks, its index is not there, or it
+    takes long where Elasticsearch answers what is asked beside it.
+    """
+    if isinstance(error, ApiError):
+        return error.status_code == 429 or error.status_code >= 500
+    if isinstance(error, TimeoutError | ConnectionTimeout):
+        return not (look.done() and look.result())
+    return isinstance(error, TransportError)
 
 
 def _checked(answer: Mapping[str, Any], index: str) -> Mapping[str, Any]:

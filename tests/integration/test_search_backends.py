@@ -20,6 +20,7 @@ from read_api.search import breaker, elastic
 from read_api.search.parameters import read_search
 from tests.api import running, settings_of
 from tests.integration.in_front import in_front
+from tests.integration.running import until
 from tests.integration.searching import PLACED, Searched, order, orders, patient, searched
 from tests.world import World
 
@@ -96,7 +97,7 @@ async def test_without_elasticsearch_postgres_answers_within_a_second_and_then_a
         assert len(came) == asked  # nobody else waited for it
         await asyncio.sleep(2.0)
         await asyncio.gather(*(client.get(indexed.path, params={"q": "red"}) for _ in range(5)))
-        assert len(came) == asked + 1  # one looked whether it is back
+        assert len(came) == asked + 2  # one search tried whether it is back, and looked once beside that
 
 
 ELSEWHERE = (
@@ -170,6 +171,32 @@ async def test_what_elasticsearch_refuses_postgres_answers(
             answer = await client.get(indexed.path, params={"q": "red"})
             assert (told(answer), len(keys(answer))) == ((200, "postgres", True), 6)
     assert len(came) == asked_again
+
+
+async def test_a_search_that_takes_long_leaves_elasticsearch_to_the_others(
+    indexed: Searched, elasticsearch_url: str, read_database_url: str
+) -> None:
+    held, never = list[str](), asyncio.Event()
+
+    def hold(path: str, body: bytes) -> str | Awaitable[str]:
+        return held_up(path) if path.endswith("/_msearch") and b"heavy" in body else ""
+
+    async def held_up(path: str) -> str:
+        held.append(path)
+        await never.wait()
+        return ""
+
+    async with in_front(elasticsearch_url, hold) as url, asking(indexed.shop, read_database_url, url) as client:
+        for asked in ("heavy", "heavy shoe"):
+            assert told(await client.get(indexed.path, params={"q": asked})) == (200, "postgres", True)
+            assert told(await client.get(indexed.path, params={"q": "red"})) == (200, "elasticsearch", False)
+        assert len(held) == 2
+        leaving = asyncio.create_task(client.get(indexed.path, params={"q": "heavy"}))
+        await until(lambda: len(held) == 3)
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        assert told(await client.get(indexed.path, params={"q": "red"})) == (200, "elasticsearch", False)
+        never.set()
 
 
 async def test_elasticsearch_that_is_back_is_asked_again(
