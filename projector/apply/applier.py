@@ -8,7 +8,7 @@ import psycopg
 
 from projector.apply import positions
 from projector.apply.aggregates import Aggregate
-from projector.apply.batch import Chunk, Outcome, Record, TopicPartition
+from projector.apply.batch import BAD_DATA, Chunk, Outcome, Record, TopicPartition
 from projector.apply.clock import Clock
 from projector.apply.entities import EntityStore
 from projector.apply.erasing import Erasing, Touched
@@ -38,8 +38,6 @@ SELECT declarations, paused_by || ' since ' || to_char(paused_at, 'YYYY-MM-DD"T"
 FROM projection_group
 """
 _PENDING = "SELECT coalesce(sum(cardinality(keys)), 0) FROM pending JOIN served USING (relation, generation)"
-# What Postgres says of data that it cannot take: one record is at fault, and bisecting finds it.
-BAD_DATA = (psycopg.DataError, psycopg.errors.ProgramLimitExceeded, psycopg.errors.StatementTooComplex)
 
 
 class Opened(NamedTuple):

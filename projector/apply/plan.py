@@ -6,6 +6,7 @@ from typing import Any
 import psycopg
 
 from projector.apply.aggregates import Aggregate
+from projector.apply.batch import BAD_DATA
 from projector.apply.captured import Captured
 from projector.apply.change import Change
 from projector.apply.entities import child_rows
@@ -13,9 +14,9 @@ from projector.apply.routes import Route, routes_of
 from projector.apply.write import AllParts, Writing
 from projector.declare.entity import Entity
 from projector.declare.projections import Projections
-from projector.declare.view import View
+from projector.declare.view import View, unstorable_row
 from projector.store import changes as feed
-from projector.store import outbox
+from projector.store import drift, outbox
 from projector.store.names import generation_table
 
 # Keys refreshed in one transaction; more wait in `pending`, so that the group's lock is not held for long.
@@ -80,6 +81,7 @@ class Plan:
         self, projections: Projections, generations: Mapping[str, int], built: Collection[str] | None = None
     ) -> None:
         self.served = served = dict(generations)
+        self._is_building = built is not None
         self._views = [v for v in projections.views if built is None or v.name in built]
         self._fed = frozenset(projections.feeds.values()) if built is None else frozenset[str]()
         self.searched: frozenset[str] = frozenset()  # views that have a copy in the search index
@@ -108,14 +110,34 @@ class Plan:
         return self._run(cursor, captured.values, {})
 
     def drain(self, cursor: psycopg.Cursor[Any], names: Collection[str] | None = None) -> list[Change] | None:
-        """Refresh one block of pending keys, of the first view (of those named) that has any; None: none has."""
+        """Refresh one block of pending keys, of the first view (of those named) that has any; None: none has.
+
+        Where Postgres refuses a row, the block is halved for the next ones, until that row's key is found. It is told
+        as drift: the event that brought it is applied, so it can be no dead letter. Of what is being built that is an
+        error: DeclarationError.
+        """
         for view in (v for v in self._views if names is None or v.name in names):
             block = cursor.execute(_TAKE, (view.name, self.served[view.name])).fetchone()
             if block:
-                keys = Keys()
-                keys.add(block[0], self._writing[view.name].known(block[1]))
-                return self._run(cursor, lambda route: (), {view.name: keys})
+                parts = self._writing[view.name].known(block[1])
+                try:
+                    with cursor.connection.transaction():  # a savepoint
+                        keys = Keys()
+                        keys.add(block[0], parts)
+                        return self._run(cursor, lambda route: (), {view.name: keys})
+                except BAD_DATA:
+                    self._set_apart(cursor, view, block[0], parts)
+                    return []
         return None
+
+    def _set_apart(self, cursor: psycopg.Cursor[Any], view: View, keys: list[str], parts: AllParts) -> None:
+        """Leave the row of one key as it is, which is drift then; of more keys, pend the halves."""
+        if len(keys) == 1:
+            cursor.execute(drift.SEE, drift.seen(view.name, drift.VIEW, [(keys, "different")]))
+            return
+        middle = len(keys) // 2
+        for half in (keys[:middle], keys[middle:]):
+            self._pend(cursor, view, half, parts)
 
     def _run(self, cursor: psycopg.Cursor[Any], touched: Touched, given: Mapping[str, Keys]) -> list[Change]:
         changes: dict[str, Change] = {}
@@ -130,11 +152,19 @@ class Plan:
                 self._pend(cursor, view, found[near:], route.parts)
             for now, later, parts in keys.split(FAN_OUT):
                 self._pend(cursor, view, later, parts)
-                for change in self._writing[view.name].run(cursor, now, parts) if now else ():
+                for change in self._write(cursor, view, now, parts) if now else ():
                     known = changes.get(change.relation.name)
                     changes[change.relation.name] = change if known is None else known + change
         self.tell(cursor, changes.values())
         return list(changes.values())
+
+    def _write(self, cursor: psycopg.Cursor[Any], view: View, keys: list[str], parts: AllParts) -> list[Change]:
+        try:
+            return self._writing[view.name].run(cursor, keys, parts)
+        except BAD_DATA:
+            if self._is_building:
+                raise unstorable_row(view) from None
+            raise
 
     def tell(self, cursor: psycopg.Cursor[Any], changes: Collection[Change]) -> None:
         """Tell the change feed, and the search index, what the transaction has written, which has the group's lock."""

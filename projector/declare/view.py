@@ -202,3 +202,11 @@ def unsound_key(relation: Relation) -> DeclarationError:
     return DeclarationError(
         f"{relation.name}: its key ({key}) is null in a row of its query, or the same in two: choose another"
     )
+
+
+def unstorable_row(relation: Relation) -> DeclarationError:
+    """The mistake that shows with data only: a row that no table with these columns and indexes can hold."""
+    return DeclarationError(
+        f"{relation.name}: Postgres refuses a row of its query, for a value that is out of bounds or too long for an "
+        "index: declare another column, or no index of it; or bound it in its contract, and rebuild from events"
+    )

@@ -10,7 +10,8 @@ from typing import Any
 import psycopg
 
 from projector.apply.aggregates import Aggregate, Verdict
-from projector.apply.applier import BAD_DATA, Applier
+from projector.apply.applier import Applier
+from projector.apply.batch import BAD_DATA
 from projector.apply.incoming import Incoming
 from projector.apply.letters import JOURNAL_RECORDS, raw, thaw, unraw
 from projector.apply.plan import Plan

@@ -18,13 +18,14 @@ import psycopg
 from sqlalchemy import Integer
 
 from projector.apply.applier import Applier
+from projector.apply.batch import BAD_DATA
 from projector.apply.change import Change, key_text
 from projector.apply.compare import SERVED, Compared, Comparing, Generations, expected_rows
 from projector.apply.refresh import Condition
 from projector.apply.write import THESE_KEYS
 from projector.declare.projections import Projections
 from projector.declare.sql import among_keys, quoted, render
-from projector.declare.view import Relation
+from projector.declare.view import Relation, unstorable_row
 from projector.errors import NotMigrated, OutOfDate, PrejoinError
 from projector.store import drift
 from projector.store.connect import connect
@@ -271,10 +272,11 @@ class Verifier:
         told = key_text(relation.key)
         cursor.execute(f"DELETE FROM {table} WHERE {exactly} RETURNING {told}", parameters)
         gone = {text for (text,) in cursor}
-        cursor.execute(
-            f"INSERT INTO {table} ({columns}) SELECT {columns} FROM ({expected}) e WHERE {exactly} RETURNING {told}",
-            parameters,
-        )
+        rows = f"SELECT {columns} FROM ({expected}) e WHERE {exactly}"
+        try:
+            cursor.execute(f"INSERT INTO {table} ({columns}) {rows} RETURNING {told}", parameters)
+        except BAD_DATA:
+            raise unstorable_row(relation) from None
         there = [text for (text,) in cursor]
         return Change(relation, there, sorted(gone.difference(there)), {})
 
