@@ -17,10 +17,11 @@ from projector.apply.loading import Place
 from projector.declare.projections import Projections
 from projector.errors import PrejoinError
 from projector.history.log import History
+from projector.operate.alone import alone, check_migrated
 from projector.operate.copied_log import CopiedLog
 from projector.operate.copied_views import build_views
 from projector.operate.loading import Share, load_log
-from projector.operate.rebuild import Search, alone, check_migrated, drop_kept, drop_replaced
+from projector.operate.rebuild import Search, drop_kept, drop_replaced
 from projector.operate.room import free_bytes
 from projector.operate.settling import Settling
 from projector.operate.switching import Switching

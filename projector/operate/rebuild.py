@@ -9,7 +9,6 @@ What reads each other is rebuilt together: a generation reads generations of its
 another than what is served: from the switch on the declarations of this process are those of the group.
 """
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -17,35 +16,19 @@ from typing import Any, NamedTuple
 import psycopg
 
 from projector.apply import captured
-from projector.apply.plan import FAN_OUT, PORTION, Plan
 from projector.declare.projections import Projections
 from projector.declare.view import Relation, View
-from projector.errors import NotMigrated, OutOfDate, Passing, PrejoinError
-from projector.operate.filling import PHASE, Filling, Progress, Step
+from projector.errors import NotMigrated
+from projector.operate.alone import IS_MIGRATED, have, is_mine
+from projector.operate.filling import PHASE, Progress, Step
 from projector.operate.room import free_bytes
+from projector.operate.taking_in import TakingIn
 from projector.store import copies, definitions, generations
 from projector.store.changed import changed
-from projector.store.connect import connect, end_with_client
-from projector.store.locks import REBUILD_LOCK, locked
+from projector.store.connect import connect
+from projector.store.locks import locked
 from projector.store.names import schemas
 
-TAKEN = 200  # changes taken in at once, which batches wait for: some 30 ms; more where they bring more meanwhile
-TAKES = 10  # after so many of these it is looked at what batches bring
-FEW = 200  # changes and keys that may be left for the switch, which they wait for, too
-
-_IS_MIGRATED = "SELECT coming FROM projection_group"
-# What must hold as long as it is built, and what the plan needs to know; see `write.FEW` for the last.
-_OPEN = """
-SELECT (SELECT declarations = %(digest)s OR coming = %(digest)s FROM projection_group),
-  (SELECT coalesce(jsonb_object_agg(relation, generation), '{}') FROM generations WHERE state = 'building'),
-  ARRAY(SELECT relation FROM search_generations AS s JOIN generations AS g USING (relation, generation)
-        WHERE g.state = 'building' AND s.state <> 'gone'),
-  set_config('plan_cache_mode', 'force_generic_plan', true)
-"""
-_PENDING = """
-SELECT coalesce(sum(cardinality(keys)), 0) FROM pending JOIN generations USING (relation, generation)
-WHERE relation = ANY(%s) AND state = 'building'
-"""
 _SIZES = """
 SELECT relation, generation, greatest(reltuples, 0)::bigint, pg_total_relation_size(c.oid)
 FROM served JOIN pg_class AS c ON c.oid = to_regclass(quote_ident(relation || '__g' || generation))
@@ -82,7 +65,7 @@ class Planned(NamedTuple):
 Search = Callable[[View, int], None]
 
 
-class Rebuild(Filling):
+class Rebuild(TakingIn):
     """One run of `prejoin rebuild` over some relations, all that they are connected with, and all that has changed."""
 
     def __init__(
@@ -95,15 +78,12 @@ class Rebuild(Filling):
     ) -> None:
         super().__init__(group, projections, word_indexes)
         self._url = url
-        self._digest = definitions.declarations_digest(projections)
         self._chosen = list(chosen)
         self._choose({})
         self._strange: list[str] = []  # not declared here: what releases before have left
         self._served: dict[str, int] = {}
         self._runs = 0
         self._making: dict[str, int] = {}  # what an earlier run of this object has begun
-        self._plan: Plan | None = None
-        self._most = TAKEN
 
     def plan(self) -> Planned:
         """What would be built, read from the statistics of what is served."""
@@ -167,7 +147,7 @@ class Rebuild(Filling):
 
     def _look(self, connection: psycopg.Connection[Any]) -> None:
         try:
-            connection.execute(_IS_MIGRATED)
+            connection.execute(IS_MIGRATED)
             self._choose(changed(connection.cursor(), self._projections))
         except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
             raise NotMigrated(self._group) from None
@@ -177,17 +157,17 @@ class Rebuild(Filling):
         """A connection whose session has the views for itself. Raises PrejoinError where another has one of them."""
         with connect(self._url, self._group, autocommit=True, name="prejoin rebuild") as connection:
             self._look(connection)
-            self._check(connection.execute(_OPEN, {"digest": self._digest}).fetchone())
+            self._check(connection.cursor())
             have(connection, self._group, self._names, again=self._runs > 1)
             strange = generations.strange(connection, self._projections)
-            self._strange = [name for name in strange if _is_mine(connection, self._group, name)]
+            self._strange = [name for name in strange if is_mine(connection, self._group, name)]
             yield connection
 
     def _register(self, connection: psycopg.Connection[Any]) -> None:
         """Find what an interrupted run has left, or begin anew."""
         digests = definitions.relation_digests(self._projections)
         with locked(connection, self._group) as cursor:
-            self._check(cursor.execute(_OPEN, {"digest": self._digest}).fetchone())
+            self._check(cursor)
             self._look(connection)
             left = generations.left_over(cursor, self._names)
             whole = all(left.get(name, (0, ""))[1] == digests[name] for name in self._names)
@@ -205,96 +185,16 @@ class Rebuild(Filling):
                 self._generations[name] = generations.begin(cursor, name, relation.version, digests[name], served)
                 cursor.execute(definitions.generation_ddl(self._projections, relation, self._generations, schema))
 
-    def _catch_up(self, connection: psycopg.Connection[Any], progress: Progress) -> None:
-        """Take in what batches have captured meanwhile, until the rest is little enough to do at the switch.
-
-        Or as little as it gets, where large batches come one after another.
-        """
-        before = None
-        while True:
-            connection.execute(PHASE, ("draining", self._names))
-            with connection.cursor() as cursor:
-                left, behind = self._left(cursor), captured.behind(cursor, self._names)
-            no_less = before is not None and left > before // 2 and behind <= self._most
-            if left <= FEW or (left <= FAN_OUT and no_less):
-                return
-            before = left
-            self._take_all(connection, left, behind, progress)
-
-    def _take_all(self, connection: psycopg.Connection[Any], left: int, behind: int, progress: Progress) -> None:
-        """Take in so many changes and keys, more at once where batches bring about as much meanwhile."""
-        takes = itertools.count(1)
-        while left > 0:
-            with locked(connection, self._group) as cursor:
-                done = self._take_in(cursor, self._most)
-                if next(takes) % TAKES == 0:
-                    before, behind = behind, captured.behind(cursor, self._names)
-                    self._most = _at_once(self._most, before, behind)
-            if not done:
-                return
-            left -= done
-            progress(Step("", "draining", max(left, 0), None))
-
     def _switch(self, connection: psycopg.Connection[Any]) -> bool:
-        """Take in the rest and switch, while batches wait; not where that is much: a few keys may reach many."""
+        """Take in the rest and switch, while batches wait; not where that is much."""
         with locked(connection, self._group) as cursor:
-            while self._left(cursor) <= FAN_OUT:
-                if not self._take_in(cursor, FAN_OUT):
-                    generations.switch(cursor, self._projections, self._served, self._built(), self.changed)
-                    captured.forget(cursor)
-                    if self.changed:
-                        generations.release(cursor, self._projections)
-                    return True
-        return False
-
-    def _left(self, cursor: psycopg.Cursor[Any]) -> int:
-        """How many changes of entities, and keys that those have reached, are to be taken in."""
-        (keys,) = cursor.execute(_PENDING, (self._names,)).fetchone() or (0,)
-        return int(keys) + captured.left(cursor, self._names)
-
-    def _take_in(self, cursor: psycopg.Cursor[Any], most: int) -> int:
-        """Take in some of it, of what was captured so much at most; returns how much, 0 where there is none."""
-        plan = self._open(cursor)
-        changes = captured.take(cursor, self._names, most)
-        if changes.count:
-            plan.take_in(cursor, changes)
-            captured.taken(cursor, self._names, changes.last)
-            return changes.count
-        return 0 if plan.drain(cursor, self._names) is None else PORTION
-
-    def _built(self) -> dict[str, int]:
-        return {name: self._generations[name] for name in self._names}
-
-    def _open(self, cursor: psycopg.Cursor[Any]) -> Plan:
-        """The plan of what is being built, while that is what this run builds."""
-        opened = cursor.execute(_OPEN, {"digest": self._digest}).fetchone()
-        building, searched = self._check(opened)
-        if not self._built().items() <= building.items():
-            raise PrejoinError("the rebuild was given up meanwhile, by `prejoin migrate` or --abort: begin again")
-        if self._plan is None:
-            self._plan = Plan(self._projections, self._generations, self._names)
-        self._plan.searched = frozenset(searched) & frozenset(self._names)
-        return self._plan
-
-    def _check(self, opened: Any) -> tuple[dict[str, int], list[str]]:
-        ours, building, searched, _ = opened
-        if not ours:
-            raise OutOfDate(
-                "the database was not migrated to the declarations that this process has: run `prejoin migrate` with "
-                "this release, or the rebuild with the newer one"
-            )
-        return building, searched
-
-
-def _at_once(most: int, before: int, behind: int) -> int:
-    """How many to take in at once, where TAKES times `most` of them made those left from `before` to `behind`.
-
-    Batches wait for each take, and a worker that is behind brings a large one behind each: then few takes are best.
-    """
-    less, taken = before - behind, TAKES * most
-    if less < taken // 4 and behind > most:
-        return min(4 * most, FAN_OUT)
-    return max(most // 4, TAKEN) if less > taken * 7 // 8 else most
+            if not self._take_rest(cursor):
+                return False
+            generations.switch(cursor, self._projections, self._served, self._built(), self.changed)
+            captured.forget(cursor)
+            if self.changed:
+                generations.release(cursor, self._projections)
+            return True
 
 
 def drop_kept(connection: psycopg.Connection[Any], group: str, names: Sequence[str]) -> list[str]:
@@ -310,41 +210,6 @@ def drop_replaced(connection: psycopg.Connection[Any], group: str) -> None:
     """Drop entities that those of a rebuild from events have replaced."""
     for copy in copies.in_state(connection, "replaced"):
         copies.drop_unread(connection, group, [], copy)
-
-
-def check_migrated(connection: psycopg.Connection[Any], group: str) -> None:
-    """Raises NotMigrated where the group has no tables, or those of a release before."""
-    try:
-        connection.execute(_IS_MIGRATED)
-    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
-        raise NotMigrated(group) from None
-
-
-@contextmanager
-def alone(url: str, group: str, names: Sequence[str], again: bool = False) -> Iterator[psycopg.Connection[Any]]:
-    """A connection whose session has the relations for itself; see `have`."""
-    with connect(url, group, autocommit=True, name="prejoin rebuild") as connection:
-        check_migrated(connection, group)
-        have(connection, group, names, again)
-        yield connection
-
-
-def have(connection: psycopg.Connection[Any], group: str, names: Sequence[str], again: bool = False) -> None:
-    """Let this session have the relations for itself. Raises PrejoinError where another has one of them.
-
-    That one passes `again`, where this process had them before: its own session of then may not have ended yet.
-    """
-    end_with_client(connection)
-    for name in names:
-        if not _is_mine(connection, group, name):
-            who, since = generations.runner(connection, name)
-            kind = Passing if again else PrejoinError
-            raise kind(f"{name} is being rebuilt already, by {who} since {since}: wait for that")
-
-
-def _is_mine(connection: psycopg.Connection[Any], group: str, name: str) -> bool:
-    (mine,) = connection.execute(REBUILD_LOCK, {"group": group, "relation": name}).fetchone() or (False,)
-    return bool(mine)
 
 
 __all__ = ["Planned", "PlannedView", "Progress", "Rebuild", "Search", "Step"]

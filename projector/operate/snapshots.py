@@ -7,7 +7,7 @@ from psycopg.rows import dict_row
 
 from projector.declare.projections import Projections
 from projector.errors import NotMigrated, PrejoinError
-from projector.operate.rebuild import alone
+from projector.operate.alone import alone
 from projector.store import copies
 from projector.store.connect import connect
 from projector.store.shown import utc_text

@@ -71,8 +71,8 @@ def test_what_a_batch_commits_behind_the_filling_is_taken_in(database_url: str) 
 
 
 def test_what_a_few_keys_reach_is_not_left_to_the_switch(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("projector.operate.rebuild.FAN_OUT", 10)
-    monkeypatch.setattr("projector.operate.rebuild.FEW", 10)
+    monkeypatch.setattr("projector.operate.taking_in.FAN_OUT", 10)
+    monkeypatch.setattr("projector.operate.taking_in.FEW", 10)
     monkeypatch.setattr("projector.apply.plan.PORTION", 5)
     books, authors = make_books(), make_authors()
     named = View("named", key="author_id", query=select(authors.c.author_id, authors.c.name).select_from(authors.table))
@@ -145,7 +145,7 @@ def test_dropping_what_is_still_read_keeps_nobody_waiting(database_url: str) -> 
 def test_where_each_batch_changes_more_than_a_few_rows_it_ends_nevertheless(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("projector.operate.rebuild.FEW", 2)
+    monkeypatch.setattr("projector.operate.taking_in.FEW", 2)
     with declared(database_url, library()) as shelf:
         shelf.given([author("a1", name="A"), *(book(f"b{n}", author_id="a1") for n in range(50))])
 
@@ -166,7 +166,7 @@ def test_behind_a_worker_that_is_behind_more_is_taken_in_at_once(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in (("TAKEN", 2), ("TAKES", 3), ("FEW", 2), ("FAN_OUT", 400)):
-        monkeypatch.setattr(f"projector.operate.rebuild.{name}", value)
+        monkeypatch.setattr(f"projector.operate.taking_in.{name}", value)
     with declared(database_url, library()) as shelf:
         shelf.given([author("a1", name="A"), *(book(f"b{n}", author_id="a1") for n in range(40))])
         captured = list[int]()
