@@ -45,7 +45,7 @@ class Aggregate:
     updated_at: datetime | None = None
     journal: Journal = Journal.NONE
     touched: bool = False
-    erased: bool = False  # by an event just applied
+    erased: bool = False  # just now, by an event or by command
     before: State | None = None
     updated_before: datetime | None = None
 

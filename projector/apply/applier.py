@@ -236,6 +236,8 @@ class Applier:
         with self.transaction() as (cursor, plan, _):
             aggregates = self._stores[entity.name].load(cursor, keys)
             changed = [a for a in aggregates.values() if self.erasing.erase(entity, a, create)]
+            for aggregate in changed:
+                aggregate.erased = True
             self._stores[entity.name].save(cursor, changed, self._captures)
             changes = plan.refresh(cursor, changed)
             touched = self.erasing.blank(cursor, plan.served, entity, keys)

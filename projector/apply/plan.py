@@ -199,6 +199,10 @@ def _differs(aggregate: Aggregate, entity: Entity[Any], uses: frozenset[str]) ->
     before, state = aggregate.before, aggregate.state
     if before is None or state is None:
         return before is not state
+    # of a copy an erasure in the group may have blanked this row already (`copies.py`), and not the view's rows, which
+    # were being written and not yet to be seen
+    if aggregate.erased and entity.erasure is not None and not uses.isdisjoint(entity.erasure.fields):
+        return True
     if "updated_at" in uses and aggregate.updated_at != aggregate.updated_before:
         return True
     return any(getattr(before, f) != getattr(state, f) for f in entity.fields if f in uses)

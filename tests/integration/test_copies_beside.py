@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import psycopg
 import pytest
 
 from projector.apply.batch import Chunk
 from projector.apply.loading import Loading
+from projector.declare.view import Relation
 from projector.errors import OutOfDate, PrejoinError
 from projector.history.log import Look
 from projector.ingest.ledger import Ledger
+from projector.operate.copied_views import _Making
 from projector.operate.copying import Copying, CopyStep
 from projector.operate.erase import erase_one
 from projector.operate.rebuild import Rebuild, Step
@@ -122,6 +125,30 @@ def test_a_half_made_copy_does_not_keep_who_is_erased_meanwhile(shop: World) -> 
     erase_one(shop.url, shop.group, shop.projections, "customer", "c1")
     assert tables_with(shop, NAME) == set()
     from_events(shop, Past(log)).run()
+    assert tables_with(shop, NAME) == set()
+    assert shop.drift() == []
+
+
+@pytest.mark.parametrize("by", ["command", "event"])
+def test_who_is_erased_while_a_view_of_a_copy_is_made_is_blank_in_it(
+    shop: World, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The view's rows hold the name and are seen by nobody yet: the erasure finds the copy's entities alone."""
+    log = records(REGISTERED, order(1), ERASED)
+    shop.given(log[:2])
+    past, make = Past(log[:2]), _Making._make
+
+    def made(making: _Making, cursor: psycopg.Cursor[Any], relation: Relation) -> None:
+        make(making, cursor, relation)
+        if relation.name == "order_overview" and by == "event":
+            shop.given(log[2:])
+            past.records.append(log[2])
+        elif relation.name == "order_overview":
+            erase_one(shop.url, shop.group, shop.projections, "customer", "c1")
+
+    monkeypatch.setattr(_Making, "_make", made)
+    kept = {} if by == "event" else {"until": datetime(2030, 1, 1, tzinfo=UTC), "name": "then"}
+    from_events(shop, past, **kept).run()
     assert tables_with(shop, NAME) == set()
     assert shop.drift() == []
 
