@@ -26,7 +26,7 @@ from projector.operate.room import free_bytes
 from projector.operate.settling import Settling
 from projector.operate.switching import Switching
 from projector.store import copies, generations, takeover
-from projector.store.changed import out_of_date
+from projector.store.changed import check_release
 from projector.store.connect import connect
 from projector.store.copies import Copy
 from projector.store.definitions import declarations_digest
@@ -35,7 +35,6 @@ from projector.store.names import copy_group, generation_name, schemas
 
 _PURGED = """SELECT topic, partition, "offset", record_time FROM dead_letters WHERE state = 'purged'"""
 _APPLIED = "SELECT DISTINCT topic, topic_id FROM positions WHERE topic_id IS NOT NULL"
-_RELEASES = "SELECT declarations, coming FROM projection_group"
 _SIZES = """
 SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint FROM pg_class AS c JOIN pg_namespace AS n
 ON n.oid = relnamespace WHERE relkind = 'r' AND (nspname = %s OR (nspname = %s AND relname = ANY(%s)))
@@ -114,7 +113,7 @@ class Copying:
             self._connection, self._progress = connection, progress
             if self._making is not None and copies.is_made(connection, self._making):
                 return self._making
-            self._check_release()
+            check_release(connection.cursor(), self._projections)
             copy = self._making = self._registered()
             settling = Settling(connection, self._group, self._projections, copy, self._note)
             if copy.phase == "replaying":
@@ -142,11 +141,6 @@ class Copying:
         """Drop what was served before, entities included. Returns the tables and schemas dropped."""
         with alone(self._url, self._group, self._names) as connection:
             return drop_kept(connection, self._group, self._names)
-
-    def _check_release(self) -> None:
-        """Raises OutOfDate where the database was not migrated to these declarations: of an older release, perhaps."""
-        if self._declared not in (self._connection.execute(_RELEASES).fetchone() or ()):
-            raise out_of_date(self._connection.cursor(), self._projections)
 
     def _registered(self) -> Copy:
         """What an interrupted run of the same command has left, or a new copy."""

@@ -18,6 +18,7 @@ from projector.operate.loading import in_batches
 from projector.operate.rebuild import Search
 from projector.operate.settling import Settling
 from projector.store import generations, takeover
+from projector.store.changed import check_release
 from projector.store.connect import connect
 from projector.store.copies import Copy
 from projector.store.locks import locked
@@ -121,8 +122,12 @@ class Switching:
             search(view, generation)
 
     def _switch(self, applier: Applier) -> bool:
-        """Under the group's lock: the rest of what is applied there, and the switch. Not where the rest is much."""
+        """Under the group's lock: the rest of what is applied there, and the switch. Not where the rest is much.
+
+        Raises OutOfDate where another release was migrated to meanwhile, which the switch would take back.
+        """
         with locked(self._connection, self._group) as cursor:
+            check_release(cursor, self._projections)
             stand, at = positions.read(cursor), applier.positions()
             behind = {tp: next_ for tp, next_ in stand.items() if next_ > at.get(tp, 0)}
             if sum(next_ - at.get(tp, 0) for tp, next_ in behind.items()) <= MOST:

@@ -13,6 +13,7 @@ from projector.store.names import generation_name
 
 _SERVED = "SELECT relation, generation, digest FROM served JOIN generations USING (relation, generation)"
 _COMING = "SELECT coming FROM projection_group"
+_RELEASES = "SELECT declarations, coming FROM projection_group"
 _COLUMNS = """
 SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(quote_ident(%s)) AND attnum > 0 AND NOT attisdropped
 """
@@ -41,6 +42,12 @@ def changed(cursor: Cursor, projections: Projections) -> dict[str, str]:
 def rebuilding(names: Iterable[str]) -> str:
     """The command that brings these relations in."""
     return f"`prejoin rebuild {' '.join(names)}`"
+
+
+def check_release(cursor: Cursor, projections: Projections) -> None:
+    """Raises OutOfDate where the database is not, and is not about to be, what these declarations say."""
+    if declarations_digest(projections) not in (cursor.execute(_RELEASES).fetchone() or ()):
+        raise out_of_date(cursor, projections)
 
 
 def out_of_date(cursor: Cursor, projections: Projections) -> OutOfDate:

@@ -16,12 +16,14 @@ from projector.apply.applier import Applier
 from projector.declare import Rollup, View
 from projector.declare.projections import Projections
 from projector.errors import OutOfDate
+from projector.operate.copying import Copying, CopyStep
 from projector.operate.rebuild import Rebuild, Step
 from projector.search.indexer import keep_all
 from projector.store.migrate import Steps, migrate
 from read_api.app import create_app
 from tests.api import running, settings_of
 from tests.editions import CHANGED, Library, after, before
+from tests.history import Past
 from tests.integration.test_replay import replay_all
 from tests.model import Model
 from tests.model.histories import random_stream
@@ -96,6 +98,25 @@ def test_migrate_says_what_waits_for_a_rebuild_and_leaves_the_release_before_at_
     assert migrated(served, read_database_url, before()) == []  # back to the release before: nothing waits any more
     with pytest.raises(OutOfDate, match="run `prejoin migrate` with this release"):
         rebuilding(served, new, "book_list").run()
+
+
+def test_a_copy_that_the_release_before_has_begun_does_not_take_a_migration_back(
+    served: World, read_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("projector.store.migrate.FEW", 5_000)
+    library, new = Library(2), after()
+    log = library.events(40)
+    served.given(log)
+
+    def step(told: CopyStep) -> None:
+        if (told.phase, told.done) == ("building", 1):
+            migrated(served, read_database_url, new)
+
+    with pytest.raises(OutOfDate, match="run `prejoin migrate` with the newer release"):
+        Copying(served.url, served.group, served.projections, Past(log)).run(step)
+    become(served, new)
+    served.given(library.events(20))
+    agree(served, library)
 
 
 @pytest.mark.parametrize("seed", range(3))
