@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 import psycopg
+from sqlalchemy import Table
 
 from projector.apply.aggregates import Aggregate, Journal
 from projector.apply.batch import Record
@@ -123,11 +124,22 @@ def freeze(aggregate: Aggregate) -> str:
 
 
 def thaw(entity: Entity[Any], key: str, base: dict[str, Any]) -> Aggregate:
-    """The aggregate that was frozen."""
-    state = None if base["state"] is None else msgspec.convert(base["state"], entity.state, strict=False)
+    """The aggregate that was frozen. Raises msgspec.ValidationError for a state that is none of today's."""
+    then = base["state"]
+    state = None if then is None else msgspec.convert(_as_rows(entity, then), entity.state, strict=False)
     updated_at = None if base["updated_at"] is None else datetime.fromisoformat(base["updated_at"])
     gaps = [(low, high) for low, high in base["gaps"]]
     return Aggregate(entity, key, state, base["version"], gaps, base64.b64decode(base["recent"]), updated_at)
+
+
+def _as_rows(entity: Entity[Any], state: dict[str, Any]) -> dict[str, Any]:
+    """A state with null in fields that came since and may be null, as they are in the rows of the tables."""
+    rows = {child.name: [_nulls(child.table) | row for row in state.get(child.name, ())] for child in entity.children}
+    return _nulls(entity.table) | state | rows
+
+
+def _nulls(table: Table) -> dict[str, None]:
+    return {str(column.name): None for column in table.c if column.nullable}
 
 
 def raw(record: Record) -> tuple[Any, ...]:

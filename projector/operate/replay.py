@@ -179,6 +179,17 @@ class Replayer:
             )
         return incoming
 
+    def _kept(self, letter: int, row: Sequence[Any]) -> Incoming:
+        """A record of the journal, which was applied once, decoded by the contracts of now."""
+        record = RawRecord(*unraw(tuple(row)))
+        kept = self._applier.decode(record)
+        if kept.event is None:
+            raise NotReplayed(
+                f"dead letter {letter} cannot be placed: {record.topic}/{record.partition}@{record.offset}, applied to "
+                f"its aggregate since, is {kept.reason or 'ignored'} by the contracts of now: let them take it again"
+            )
+        return kept
+
     def _refold(
         self, cursor: psycopg.Cursor[Any], letter: int, entity: Entity[Any], key: str, mended: Incoming
     ) -> _Refolding:
@@ -189,11 +200,10 @@ class Replayer:
                 "records came since its first gap or dead letter, and no more are kept; have its service publish the "
                 "event again"
             )
-        rows = cursor.execute(_RECORDS, (entity.name, key)).fetchall()
         arrived: list[Incoming] = []
         replayed = [mended]
-        for *row, was_replayed in rows:
-            (replayed if was_replayed else arrived).append(self._applier.decode(RawRecord(*unraw(tuple(row)))))
+        for *row, was_replayed in cursor.execute(_RECORDS, (entity.name, key)).fetchall():
+            (replayed if was_replayed else arrived).append(self._kept(letter, row))
         before = self._applier.load_one(cursor, entity, key)
         refolded = _Refolding(thaw(entity, key, base[0]))
         placed = _placed(replayed, arrived, refolded.aggregate.state is not None)

@@ -16,6 +16,7 @@ from projector.apply.applier import Applier
 from projector.declare import Entity, State, String, View
 from projector.declare.projections import Projections
 from projector.errors import DeclarationError, OutOfDate
+from projector.operate.replay import Replayer
 from projector.store.connect import engine
 from projector.store.migrate import migrate
 from projector.store.names import schemas
@@ -250,6 +251,15 @@ def test_a_new_field_that_may_be_null_is_a_new_column(world: World) -> None:
     assert "add column books.note" in become(world, shelf(state=WithNote))
     assert world.given([book("b1")]).applied == 1
     assert world.fetch("SELECT book_id, note FROM books ORDER BY 1") == [("b1", None), ("b2", None)]
+
+
+def test_what_was_kept_for_a_replay_before_a_field_came_has_null_there(world: World) -> None:
+    world.given([book("b3", 1, pages=100), book("b3", 2, pages="many"), book("b3", 3, pages=300)])
+    become(world, shelf(state=defstruct("Noted", [("note", str | None)], bases=(Book,), frozen=True, kw_only=True)))
+    world.execute("UPDATE dead_letters SET value = %s", book("b3", 2, pages=200).value)
+    ((letter,),) = world.fetch("SELECT id FROM dead_letters")
+    assert Replayer(world.applier).replay(letter) == f"dead letter {letter} replayed into books b3"
+    assert world.fetch("SELECT pages, note FROM books WHERE book_id = 'b3'") == [(300, None)]
 
 
 def test_a_new_field_with_a_default_is_a_new_column_that_has_it(world: World) -> None:

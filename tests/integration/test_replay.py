@@ -169,3 +169,17 @@ def test_a_letter_that_was_replayed_is_known_among_the_journals_records_again(sh
     Replayer(shop.applier).replay(shop.fetch("SELECT min(id) FROM dead_letters")[0][0])
     place = 'SELECT topic, partition, "offset", record_time FROM'
     assert len(shop.fetch(f"{place} journal_records INTERSECT {place} dead_letters WHERE state = 'replayed'")) == 1
+
+
+def test_a_letter_behind_which_came_what_contracts_take_no_more_stays_and_says_so(shop: World) -> None:
+    first = cloud_event("customers.CustomerRegistered", customer_id="c1", name="Ann", email="a@b", country="DE")
+    broken = cloud_event("customers.CustomerNameChanged", customer_id="c1", name="Bea" * 200)
+    after = cloud_event("customers.CustomerEmailChanged", customer_id="c1", email="new@b")
+    shop.given(orders(first, broken, after))
+    without = "SET value = convert_to(replace(convert_from(value, 'UTF8'), %s, ''), 'UTF8')"
+    shop.execute(f"UPDATE dead_letters {without}", "Bea")
+    shop.execute(f"UPDATE journal_records {without}", "email")
+    said = next(iter(replay_all(shop).values()))
+    assert "customers/0@2, applied to its aggregate since, is invalid by the contracts of now" in said
+    assert len(shop.dead_letters()) == 1
+    assert shop.view("customer_summary")[("c1",)]["email"] == "new@b"
