@@ -19,6 +19,7 @@ from projector.history.log import Chunks, Look
 from projector.ingest.broker import PASSING, SECONDS_BETWEEN_TRIES, Broker, KafkaUnreachable, partitions_of, quiet
 from projector.ingest.plain import plain
 from projector.ingest.positions import EventsGone, TopicReplaced, cut, gone, name_of, other_ids
+from projector.ingest.records import take_any_header
 
 SECONDS_TO_ASK = 15.0  # again and again, while a leader moves or a broker starts
 SECONDS_TO_LOOK = 5.0  # without a record, until topics and offsets are looked at
@@ -93,6 +94,7 @@ class KafkaHistory:
 
     @asynccontextmanager
     async def _consumer(self, positions: Mapping[TopicPartition, int]) -> AsyncIterator[Any]:
+        take_any_header()
         consumer = AIOKafkaConsumer(
             client_id="prejoin-history",
             bootstrap_servers=self._brokers,

@@ -22,6 +22,7 @@ from faust.types.tuples import ConsumerMessage
 from projector.apply.batch import Chunk, TopicPartition
 from projector.errors import PrejoinError
 from projector.ingest.plain import plain
+from projector.ingest.records import take_any_header
 from projector.logs import logger
 
 log = logger(__name__)
@@ -92,6 +93,7 @@ class ChunkThread(AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         self._assignor = RoundRobinPartitionAssignor
+        take_any_header()
         return AIOKafkaConsumer(
             client_id=self.app.conf.broker_client_id,
             group_id=self.app.conf.id,

@@ -13,7 +13,7 @@ from projector.ingest.broker import KafkaUnreachable
 from projector.ingest.positions import EventsGone, TopicReplaced
 from schemas.envelope import RawRecord
 from tests.integration.past import all_of, own_topic, plain, read, send, sent
-from tests.integration.topics import COMPACTED, OwnTopic, until
+from tests.integration.topics import COMPACTED, OwnTopic, send_any_headers, until
 
 
 @pytest.fixture
@@ -44,6 +44,24 @@ def test_what_was_published_is_read_field_by_field_from_all_partitions(topic):
     assert list(history.read({}, there.ends)) == []
     (chunk,) = history_of(topic, exact=True).read({first: 3}, {first: 4})
     assert chunk.records[0].headers[2] == ("null", None)
+
+
+@pytest.mark.parametrize("codec", [0, 1])  # none, gzip
+def test_a_header_whose_name_is_not_utf_8_is_read_as_kafkas_own_clients_read_it(topic, codec):
+    names = [b"plain", b"a \xff", b"caf\xc3\xa9", b"\xed\xa0\x80"]
+
+    async def publish() -> None:
+        await topic.make_topic(1)
+        async with topic.producer() as producer:
+            await send_any_headers(producer, topic.topic, [(b"%d" % n, name) for n, name in enumerate(names)], codec)
+            await send(producer, topic, 7)
+
+    asyncio.run(publish())
+    found = all_of(history_of(topic))
+    assert [record.offset for record in found] == [0, 1, 2, 3, 4]
+    assert [(r.value, r.headers) for r in found[:4]] == [
+        (b"%d" % n, ((name.decode(errors="replace"), b"1"),)) for n, name in enumerate(names)
+    ]
 
 
 async def transactions(topic: OwnTopic) -> tuple[list[RawRecord], AIOKafkaProducer]:

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import NewPartitions
 
 from tests.integration.running import Place, note, places, until
-from tests.integration.topics import COMPACTED
+from tests.integration.topics import COMPACTED, send_any_headers
 
 
 @pytest.fixture
@@ -147,8 +147,12 @@ async def test_poison_becomes_dead_letters_byte_by_byte_and_what_is_around_it_is
             await producer.send_and_wait(place.topic, note(place.topic, n), headers=[("\u20ac", b"\0\xff")])
             await producer.send_and_wait(place.topic, value)
         await producer.send_and_wait(place.topic, None, key=b"a tombstone")
-    await place.has_told(len(poison))
-    await no_lag(place, 2 * len(poison) + 1)
+        names = [b"plain", b"\xff\xfe", b"a \xed\xa0\x80", b"plain"]
+        await send_any_headers(
+            producer, place.topic, [(note(place.topic, len(poison) + n), name) for n, name in enumerate(names)]
+        )
+    await place.has_told(len(poison) + len(names))
+    await no_lag(place, 2 * len(poison) + 1 + len(names))
     kept = place.query('SELECT "offset", value FROM dead_letters ORDER BY "offset"')
     assert kept == [(2 * n + 1, value) for n, value in enumerate(poison)] + [(2 * len(poison), None)]
     assert worker.process.poll() is None

@@ -2,12 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 # One that is compacted as soon as another segment has begun
 COMPACTED = {
@@ -26,6 +27,29 @@ async def until(holds: Callable[[], Awaitable[Any] | Any], seconds: float = 30.0
             return found
         assert time.monotonic() < deadline, f"did not come true in {seconds} s"
         await asyncio.sleep(0.05)
+
+
+async def send_any_headers(producer: Any, topic: str, sent: Sequence[tuple[bytes, bytes]], codec: int = 0) -> None:
+    """Publish values, each with a header of these bytes for a name, in one batch: other languages' clients take any."""
+    batch = producer.create_batch()
+    # aiokafka's own in C encodes names itself
+    batch._builder = _DefaultRecordBatchBuilderPy(2, codec, 0, -1, -1, -1, 1 << 16)
+    for value, name in sent:
+        headers = [(_Encoded(name), b"1")]
+        assert batch.append(timestamp=1_700_000_000_000, key=None, value=value, headers=headers) is not None
+    await (await producer.send_batch(batch, topic, partition=0))
+
+
+class _Encoded(str):
+    """A text that says itself what it is in bytes."""
+
+    def __new__(cls, encoded: bytes) -> "_Encoded":
+        made = super().__new__(cls, encoded.decode(errors="replace"))
+        made.encoded = encoded
+        return made
+
+    def encode(self, *_: Any) -> bytes:
+        return self.encoded
 
 
 @dataclass
