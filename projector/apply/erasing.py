@@ -6,6 +6,7 @@ refreshes, and what remembers that it was done.
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,6 +70,16 @@ _CAPTURED = """
 UPDATE captured SET before = before || %(before)s::jsonb, after = after || %(after)s::jsonb
 WHERE source = %(table)s AND coalesce(after, before) ->> %(key)s = ANY(%(keys)s)
 """
+
+# Copies made from the log that are not whole yet: each is a group of its own, whose tables a search path finds.
+_HALF_MADE = """
+SELECT quote_ident(schema)
+FROM (SELECT current_schema() || '$' || id AS schema FROM copies WHERE state = 'building') AS half_made
+WHERE to_regclass(quote_ident(schema) || '.journal_records') IS NOT NULL
+"""
+_PATH = "SELECT current_setting('search_path'), current_setting('lock_timeout')"
+_GO = "SELECT set_config('search_path', %s, true), set_config('lock_timeout', %s, true)"
+_PATIENCE = "50ms"
 
 Hide = Callable[[Record, Place | None], Record]
 
@@ -137,10 +148,8 @@ class Erasing:
         """
         touched, places = Touched(), {(entity.name, key) for key in keys}
         cursor.execute(_REMEMBER, (entity.name, list(keys)))
-        touched.dead_letters, _ = self._rewrite(cursor, "dead_letters", "id", places)
-        touched.journals, lost = self._rewrite(cursor, "journal_records", "n", places)
-        touched.journals += self._blank_bases(cursor, places)
-        give_up(cursor, lost)
+        self._blank_records(cursor, places, touched)
+        self._blank_half_made(cursor, places, touched)
         blank_captured(cursor, entity, keys)
         self._blank_refused(cursor, served, entity, keys)
         touched.copies, touched.whole = self._blank_copies(cursor, entity.name, list(keys))
@@ -158,6 +167,24 @@ class Erasing:
         touched, whole = self._copies.blank(cursor, entity, keys)
         cursor.execute(_UNFINISHED, (whole, entity, keys, whole))
         return touched, whole
+
+    def _blank_records(self, cursor: psycopg.Cursor[Any], places: set[Place], touched: Touched) -> None:
+        """What replays need, of the group that the search path is of."""
+        touched.dead_letters += self._rewrite(cursor, "dead_letters", "id", places)[0]
+        rewritten, lost = self._rewrite(cursor, "journal_records", "n", places)
+        touched.journals += rewritten + self._blank_bases(cursor, places)
+        give_up(cursor, lost)
+
+    def _blank_half_made(self, cursor: psycopg.Cursor[Any], places: set[Place], touched: Touched) -> None:
+        """The same of copies that somebody makes, who blanks what is locked here, or has left half made."""
+        for (theirs,) in cursor.execute(_HALF_MADE).fetchall():
+            blanked, ours = Touched(), cursor.execute(_PATH).fetchone()
+            with suppress(psycopg.errors.LockNotAvailable):
+                with cursor.connection.transaction():
+                    cursor.execute(_GO, (theirs, _PATIENCE))
+                    self._blank_records(cursor, places, blanked)
+                    cursor.execute(_GO, ours)
+                touched.add(blanked)
 
     def _rewrite(self, cursor: psycopg.Cursor[Any], table: str, id_: str, erased: set[Place]) -> tuple[int, set[Place]]:
         """Blank the kept records that hold something of those erased; returns how many were not blank already.

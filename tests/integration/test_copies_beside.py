@@ -113,7 +113,9 @@ def test_entities_that_were_replaced_and_are_still_there_are_blanked_with_the_re
 
 
 def test_a_half_made_copy_does_not_keep_who_is_erased_meanwhile(shop: World) -> None:
-    log = records(REGISTERED, order(1))
+    bad = cloud_event("customers.CustomerNameChanged", customer_id="c1", name=NAME * 100)
+    renamed = cloud_event("customers.CustomerNameChanged", customer_id="c1", name=NAME)
+    log = records(REGISTERED, bad, renamed, order(1))
     shop.given(log)
 
     def step(step: CopyStep) -> None:
