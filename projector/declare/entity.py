@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from projector.declare.columns import Columns
 from projector.declare.erasure import Erasure
-from projector.declare.types import Instant, column_type
+from projector.declare.types import Instant, MoneyByCurrency, column_type
 from projector.errors import DeclarationError
 
 # Kept by the engine beside each state: the aggregate's version, the ranges of sequence numbers it has not seen,
@@ -173,6 +173,12 @@ def _child(parent: Entity[Any], name: str, state: type[State], indexes: Sequence
     fields = {parent.key: parent_key, **hints}
     own = [i.removeprefix(f"{name}.") for i in indexes]
     table = _table(full, fields, [parent.key, key], own, parent.problems)
+    parent.problems.extend(  # rows are told apart by their values, and no dict has a hash
+        f"{full}.{c.name}: a row of a collection holds no amounts by currency: give {parent.name} the field, or each "
+        "row an amount and its currency"
+        for c in table.c
+        if isinstance(c.type, MoneyByCurrency)
+    )
     return Child(name, state, key, table)
 
 

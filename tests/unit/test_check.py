@@ -127,6 +127,7 @@ MISTAKES = {
     "an index on an object": ('grouped = select(p.category, by_currency(p.name, p.price, where=p.price > 0).label("prices")).group_by(p.category)\n' + declared("grouped", key='"category"', indexes='[("prices",)]'), r"bad: prices is an object or a list"),
     "an index on an unknown field": ('more = Entity("more", state=Product, key="product_id", topic="more", indexes=["nme"])\n', r"more: no column 'nme' to index"),
     "a field without a column type": ('class Odd(State):\n    order_id: str\n    at: complex\nodd = Entity("odd", state=Odd, key="order_id", topic="odd")\n', r"odd\.at: .*complex.* has no column type"),
+    "amounts by currency in a row of a collection": ('from decimal import Decimal\nclass Part(State):\n    part: int\n    paid: dict[str, Decimal]\nclass Whole(State):\n    order_id: str\n    parts: tuple[Part, ...]\nodd = Entity("odd", state=Whole, key="order_id", topic="odd", children={"parts": Part})\n', r"odd__parts\.paid: a row of a collection holds no amounts"),
     "a state without its key": ('more = Entity("more", state=Product, key="order_id", topic="more")\n', r"more: its state has no field 'order_id', its key"),
     "a fold without annotations": ('more = Entity("more", state=Stock, key="order_id", topic="inventory2")\n@more.on(StockReserved)\ndef fold(stock, event): ...\n', r"more: fold fold needs two annotated parameters"),
     "two folds of one event": ('@stock.on(StockReserved)\ndef again(stock: Stock | None, event: StockReserved) -> Stock: ...\n', r"stock: StockReserved has two folds"),
