@@ -8,7 +8,7 @@ import psycopg
 
 from projector.apply import positions
 from projector.apply.aggregates import Aggregate
-from projector.apply.batch import BAD_DATA, Chunk, Outcome, Record, TopicPartition
+from projector.apply.batch import Chunk, Outcome, Record, TopicPartition
 from projector.apply.clock import Clock
 from projector.apply.entities import EntityStore
 from projector.apply.erasing import Erasing, Touched
@@ -26,6 +26,7 @@ from projector.store.connect import connect
 from projector.store.definitions import declarations_digest, entity_tables
 from projector.store.locks import LOCK
 from projector.store.names import generation_name
+from projector.store.refused import BAD_DATA
 
 _OPEN = """
 SELECT declarations, paused_by || ' since ' || to_char(paused_at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),

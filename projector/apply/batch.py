@@ -4,12 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-import psycopg
-
 from projector.errors import PrejoinError
-
-# What Postgres says of data that it cannot take: one record, or one row of a view, is at fault, and bisecting finds it.
-BAD_DATA = (psycopg.DataError, psycopg.errors.ProgramLimitExceeded, psycopg.errors.StatementTooComplex)
 
 
 class Record(Protocol):

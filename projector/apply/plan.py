@@ -1,12 +1,12 @@
 """The plan of a refresh: from changed rows to the views they touch, in the order in which views read each other."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import psycopg
 
 from projector.apply.aggregates import Aggregate
-from projector.apply.batch import BAD_DATA
 from projector.apply.captured import Captured
 from projector.apply.change import Change
 from projector.apply.entities import child_rows
@@ -14,10 +14,11 @@ from projector.apply.routes import Route, routes_of
 from projector.apply.write import AllParts, Writing
 from projector.declare.entity import Entity
 from projector.declare.projections import Projections
-from projector.declare.view import View, unstorable_row
+from projector.declare.view import View
 from projector.store import changes as feed
 from projector.store import drift, outbox
 from projector.store.names import generation_table
+from projector.store.refused import BAD_DATA, storing
 
 # Keys refreshed in one transaction; more wait in `pending`, so that the group's lock is not held for long.
 FAN_OUT = 20_000
@@ -159,12 +160,8 @@ class Plan:
         return list(changes.values())
 
     def _write(self, cursor: psycopg.Cursor[Any], view: View, keys: list[str], parts: AllParts) -> list[Change]:
-        try:
+        with storing(view) if self._is_building else nullcontext():
             return self._writing[view.name].run(cursor, keys, parts)
-        except BAD_DATA:
-            if self._is_building:
-                raise unstorable_row(view) from None
-            raise
 
     def tell(self, cursor: psycopg.Cursor[Any], changes: Collection[Change]) -> None:
         """Tell the change feed, and the search index, what the transaction has written, which has the group's lock."""

@@ -13,12 +13,13 @@ from sqlalchemy import Table
 from projector.declare.entity import Entity
 from projector.declare.projections import Projections, reads
 from projector.declare.sql import plain, quoted
-from projector.declare.view import Relation, unsound_key
+from projector.declare.view import Relation
 from projector.store import definitions
 from projector.store.connect import connect, end_with_client, engine_over
 from projector.store.copies import Copy
 from projector.store.entity_tables import bring_along
 from projector.store.names import copy_group, generation_name, schemas
+from projector.store.refused import storing
 
 SECONDS_BETWEEN_CANCELS = 0.1
 
@@ -138,11 +139,9 @@ class _Making:
             columns = ", ".join(quoted(c.name) for c in relation.table.c)
             query = plain(definitions.served_query(self._projections, relation, self._generations))
             cursor.execute(without_key)
-            try:
+            with storing(relation):
                 cursor.execute(f"INSERT INTO {table} ({columns}) {query}")
                 cursor.execute(key)
-            except psycopg.IntegrityError:  # what Postgres says of it holds the row
-                raise unsound_key(relation) from None
         else:
             cursor.execute(definitions.generation_ddl(self._projections, relation, self._generations, schema))
         for ddl in definitions.indexes(self._projections, relation, self._generations, self._word_indexes).values():

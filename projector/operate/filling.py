@@ -10,9 +10,10 @@ from projector.apply.refresh import restricted
 from projector.declare.projections import Projections
 from projector.declare.shape import Scope, shape_of
 from projector.declare.sql import in_range, quoted, render, substitute, type_name
-from projector.declare.view import Relation, View, unsound_key
+from projector.declare.view import Relation, View
 from projector.store import definitions
 from projector.store.names import generation_name, generation_table, schemas
+from projector.store.refused import storing
 
 RANGE = 50_000  # rows filled in one transaction: what an interruption costs at most
 
@@ -55,10 +56,8 @@ class Filling:
             high = self._bound(connection, relation, low) if ranged and isinstance(relation, View) else None
             with connection.transaction(), connection.cursor() as cursor:
                 cursor.execute("SET LOCAL work_mem = '128MB'")
-                try:
+                with storing(relation):
                     filled = cursor.execute(statement, {"low": low, "high": high}).rowcount if statement else 0
-                except psycopg.IntegrityError:  # what Postgres says of it holds the row
-                    raise unsound_key(relation) from None
                 values = {"relation": relation.name, "to": high, "rows": filled}
                 cursor.execute(_FILLED, values | {"phase": "filling" if high is not None else "indexing"})
             progress(Step(relation.name, "filling", rows + filled, expected))

@@ -11,12 +11,12 @@ import psycopg
 
 from projector.apply.aggregates import Aggregate, Verdict
 from projector.apply.applier import Applier
-from projector.apply.batch import BAD_DATA
 from projector.apply.incoming import Incoming
 from projector.apply.letters import JOURNAL_RECORDS, raw, thaw, unraw
 from projector.apply.plan import Plan
 from projector.declare.entity import Entity
 from projector.errors import PrejoinError
+from projector.store.refused import BAD_DATA
 from schemas.envelope import RawRecord
 
 _COLUMNS = 'topic, partition, "offset", key, value, headers, record_time'

@@ -18,18 +18,18 @@ import psycopg
 from sqlalchemy import Integer
 
 from projector.apply.applier import Applier
-from projector.apply.batch import BAD_DATA
 from projector.apply.change import Change, key_text
 from projector.apply.compare import SERVED, Compared, Comparing, Generations, expected_rows
 from projector.apply.refresh import Condition
 from projector.apply.write import THESE_KEYS
 from projector.declare.projections import Projections
 from projector.declare.sql import among_keys, quoted, render
-from projector.declare.view import Relation, unstorable_row
+from projector.declare.view import Relation
 from projector.errors import NotMigrated, OutOfDate, PrejoinError
 from projector.store import drift
 from projector.store.connect import connect
 from projector.store.names import generation_name
+from projector.store.refused import storing
 from projector.store.sampling import Ranges
 
 RANGE = 100_000  # rows compared in one snapshot; bounds memory, and how long vacuum is held back
@@ -273,10 +273,8 @@ class Verifier:
         cursor.execute(f"DELETE FROM {table} WHERE {exactly} RETURNING {told}", parameters)
         gone = {text for (text,) in cursor}
         rows = f"SELECT {columns} FROM ({expected}) e WHERE {exactly}"
-        try:
+        with storing(relation):
             cursor.execute(f"INSERT INTO {table} ({columns}) {rows} RETURNING {told}", parameters)
-        except BAD_DATA:
-            raise unstorable_row(relation) from None
         there = [text for (text,) in cursor]
         return Change(relation, there, sorted(gone.difference(there)), {})
 

@@ -14,12 +14,12 @@ from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import Connection, inspect, text
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from projector.declare.entity import Entity
 from projector.declare.projections import Projections
 from projector.declare.sql import plain, quoted
-from projector.declare.view import Relation, unsound_key
+from projector.declare.view import Relation
 from projector.errors import OutOfDate, PrejoinError
 from projector.store import definitions, generations
 from projector.store.changed import changed, rebuilding
@@ -29,6 +29,7 @@ from projector.store.entity_tables import bring_along
 from projector.store.generations import end_searches, keep, release
 from projector.store.locks import LOCK
 from projector.store.names import generation_name, schemas
+from projector.store.refused import storing
 from projector.store.roles import grant_reading
 from projector.store.search_text import functions
 
@@ -201,10 +202,8 @@ class _Migration:
         self._sql(definitions.generation_ddl(self.projections, relation, served, schemas(self.group)[2]))
         if relation.stored:
             columns = ", ".join(quoted(c.name) for c in relation.table.c)
-            try:
+            with storing(relation):
                 self._sql(f"INSERT INTO {full} ({columns}) {query}")
-            except IntegrityError:  # what Postgres says of it holds the row
-                raise unsound_key(relation) from None
             self._sql(f"ANALYZE {full}")
         values = {"r": relation.name, "g": generation, "v": relation.version, "d": digest}
         self.connection.execute(_BUILT, values)

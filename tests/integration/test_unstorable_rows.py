@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterator, Sequence
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Integer, cast, func, select
 
 from projector.declare import View
 from projector.declare.projections import Projections
@@ -36,6 +36,14 @@ def shelf(database_url: str, request: pytest.FixtureRequest) -> Iterator[World]:
     made.given([author("a1", "Ann"), *(book(key, title=title, author_id="a1") for key, title in titles.items())])
     yield made
     made.drop()
+
+
+def halved() -> Projections:
+    """The view has a column that no short title can have."""
+    books, authors = make_books(), make_authors()
+    share = (1 / (func.length(books.c.title) - len("short"))).label("share")
+    query = select(books.c.book_id, cast(share, Integer).label("share")).select_from(books.table)
+    return projections([authors, books], [View("shown", path="shown", key="book_id", query=query)])
 
 
 def books_of(shelf: World, name: str) -> set[str]:
@@ -83,3 +91,20 @@ def test_a_row_too_long_for_an_index_that_is_being_built_ends_the_rebuild_with_i
     assert shelf.given([author("a1", "Ann")]).dead_letters == {}
     run.run()
     assert shelf.fetch("SELECT generation FROM served WHERE relation = 'shown'") == [(2,)]
+
+
+@pytest.mark.parametrize("shelf", [[]], indirect=True)
+@pytest.mark.parametrize("few", [0, 1_000])
+def test_a_new_release_whose_query_has_no_value_for_a_row_is_told_in_a_line(
+    shelf: World, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr("projector.store.migrate.FEW", few)
+    coming = halved()
+
+    def build() -> None:
+        migrate(shelf.url, None, shelf.group, coming)
+        Rebuild(shelf.url, shelf.group, coming, coming.relations).run()
+
+    with pytest.raises(DeclarationError, match=r"^shown: Postgres refuses a row of its query"):
+        build()
+    assert books_of(shelf, "Ann") == {*KEYS}
