@@ -12,6 +12,8 @@ import asyncio
 import json
 from collections.abc import Sequence
 from contextlib import nullcontext
+from datetime import UTC, datetime
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -20,7 +22,7 @@ from sqlalchemy.dialects.postgresql import array
 
 from read_api.changes.events import Mark
 from read_api.freshness import Freshness, Wanted
-from read_api.kinds import BOOLEAN, INTEGER, WHOLE, Kind
+from read_api.kinds import BOOLEAN, DECIMAL, INSTANT, INTEGER, WHOLE, Kind
 from read_api.reading import Asked, Reader
 from read_api.resource import Resource
 from read_api.statements import AT, DIALECT, FRESHNESS, Statement, row_as_json
@@ -118,7 +120,8 @@ class Source:
     def _values(self, key: str) -> tuple[str | None, ...]:
         if len(self.resource.key) == 1:
             return (key,)
-        return tuple(None if v is None else v if isinstance(v, str) else json.dumps(v) for v in json.loads(key))
+        values = json.loads(key, parse_int=str, parse_float=str)  # a float would not have all digits
+        return tuple(v if v is None or isinstance(v, str) else json.dumps(v) for v in values)
 
     def _by_nulls(self, keys: Sequence[str]) -> dict[tuple[bool, ...], dict[str, tuple[str | None, ...]]]:
         """Keys and their values by which of those are null: null is found by no `=`."""
@@ -130,10 +133,18 @@ class Source:
 
 
 def _shown(kind: Kind, text: str | None) -> Any:
+    """A value of a key as rows show it (`projector.store.shown`), from its text in the feed."""
     if text is None:
         return None
     if kind in (INTEGER, WHOLE):
         return int(text)
+    if kind is DECIMAL:
+        return f"{Decimal(text).normalize():f}"
+    if kind is INSTANT:
+        whole, point, part = (
+            datetime.fromisoformat(text).astimezone(UTC).replace(tzinfo=None).isoformat().partition(".")
+        )
+        return f"{whole}{point}{part.rstrip('0')}Z"
     return text == "true" if kind is BOOLEAN else text
 
 
