@@ -17,6 +17,7 @@ SEARCHES = 4  # of a pool of their own: however long they take, the other endpoi
 WAITING = 500  # requests that may wait for a connection; more are refused at once
 SECONDS_FOR_A_CONNECTION = 5.0
 SECONDS_OF_TRYING = 2.0
+SECONDS_WHILE_AWAY = 1.0  # once Postgres took no connection in all that time: nobody has one that might come free
 TOO_LONG = (
     "the database took more than it may: ask for fewer rows, filter and sort by indexed columns, or count=estimated"
 )
@@ -30,6 +31,7 @@ class Database:
 
     def __init__(self, url: str, group: str, size: int = POOL_SIZE, limits: str = "") -> None:
         """`limits`: settings of the sessions in place of SESSION's, as options of libpq."""
+        self._patience = SECONDS_FOR_A_CONNECTION
         self.pool: AsyncConnectionPool[Session] = AsyncConnectionPool(
             url,
             connection_class=Session,
@@ -39,6 +41,7 @@ class Database:
             timeout=SECONDS_FOR_A_CONNECTION,
             # then the next request tries anew: the pool's own pauses grow to minutes
             reconnect_timeout=SECONDS_OF_TRYING,
+            reconnect_failed=self._away,
             open=False,
             check=AsyncConnectionPool.check_connection if limits else None,  # before what is long and not tried again
             name="prejoin-api",
@@ -74,6 +77,7 @@ class Database:
             with _in_passing():
                 if not _lost(error):
                     raise
+                self._patience = min(self._patience, SECONDS_OF_TRYING)
                 await self.pool.check()
                 return await self._run(sql, values)
 
@@ -81,17 +85,23 @@ class Database:
     async def snapshot(self) -> AsyncIterator[AsyncConnection[Row]]:
         """A transaction whose statements all see one moment."""
         with _in_passing():
-            async with self.pool.connection() as connection, connection.transaction():
+            async with self.pool.connection(self._patience) as connection, connection.transaction():
                 await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
                 yield connection
 
     async def _run(self, sql: str, values: Sequence[Any]) -> list[Row]:
         # not as a context, which would COMMIT, where each statement has done so
-        connection = await self.pool.getconn()
+        connection = await self.pool.getconn(self._patience)
         try:
-            return await connection.statements.rows(sql, values)
+            rows = await connection.statements.rows(sql, values)
         finally:
             await self.pool.putconn(connection)
+        self._patience = SECONDS_FOR_A_CONNECTION
+        return rows
+
+    def _away(self, _pool: AsyncConnectionPool[Session]) -> None:
+        """Postgres took no connection for SECONDS_OF_TRYING."""
+        self._patience = SECONDS_WHILE_AWAY
 
 
 @contextmanager
@@ -108,7 +118,9 @@ def _in_passing() -> Iterator[None]:
 
 
 def _lost(error: psycopg.Error) -> bool:
-    """Whether the session is gone, rather than the statement refused."""
+    """Whether the session is gone, rather than the statement refused, or no session had in time."""
     if not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        return False
+    if isinstance(error, PoolTimeout | TooManyRequests):
         return False
     return error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))

@@ -12,6 +12,7 @@ from read_api.app import create_app
 from read_api.database import Database
 from read_api.problems import Problem
 from tests.api import api, fill, running, settings_of
+from tests.integration.gate import gate
 from tests.world import World
 
 
@@ -99,6 +100,23 @@ async def test_a_database_that_is_gone_is_unavailable_and_comes_back(
                         await asyncio.sleep(0.05)
         finally:
             writer.execute(sql.SQL("ALTER ROLE {} LOGIN").format(role))
+
+
+async def test_while_the_database_is_gone_nobody_waits_for_a_session_of_another(
+    shop: World, read_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("read_api.database.SECONDS_FOR_A_CONNECTION", 3600.0)
+    paths = ("/v1/orders", "/v1/orders/o1", "/v1/orders/search", "/readyz")
+    async with gate(read_database_url) as way, api(shop, way.url) as client:
+        assert {(await client.get(path)).status_code for path in paths} == {200, 404}
+        await way.close()
+        for path in paths:
+            async with asyncio.timeout(60):
+                assert (await client.get(path)).json()["type"] == "urn:prejoin:database"
+        await way.open()
+        async with asyncio.timeout(20):
+            while (await client.get("/readyz")).status_code != 200:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
 
 
 async def test_a_database_without_our_tables_is_unavailable(read_database_url: str, shop: World) -> None:
