@@ -1,19 +1,23 @@
 """A connection as uvicorn has it, with an end to what is read of it before anybody knows who asks."""
 
 import asyncio
+import re
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from read_api.problems import Problem
+from read_api.problems import Problem, other_method
 
 MAX_HEAD = 131_072  # bytes of a request's first line and header fields: `boundary.MAX_URL`, a token, many positions
 SECONDS_FOR_A_HEAD = 30.0  # from the connection on, or from the first byte of the next request
+# RFC 9112, 3: any token is a method, where httptools knows some dozens
+_OTHER_METHOD = re.compile(rb"(?!(?:GET|HEAD) )[!#-'*+.^-z|~A-Z0-9-]+ [!-~]+ HTTP/1\.[01]\r?\n")
 
 
 class Connection(HttpToolsProtocol):
     """Refuses a head that is too long or comes too slowly: httptools would gather all that is sent, however much."""
 
     _head: int | None = 0  # bytes of a head that is not whole; None: its body is being read
+    _begun = b""  # what came first of it
     _late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -30,6 +34,8 @@ class Connection(HttpToolsProtocol):
         """Read on, unless too much was read of one head."""
         if self.transport.is_closing():
             return
+        if self._head == 0:
+            self._begun = data
         self._head = None if self._head is None else self._head + len(data)
         super().data_received(data)
         if self._head and not self.transport.is_closing():
@@ -49,8 +55,9 @@ class Connection(HttpToolsProtocol):
         self._head = 0
 
     def send_400_response(self, msg: str) -> None:
-        """What came is no HTTP."""
-        self._refuse(Problem(400, "this is no HTTP request"))
+        """What came is no HTTP, or a method that httptools has not heard of."""
+        other = _OTHER_METHOD.match(self._begun)
+        self._refuse(other_method() if other else Problem(400, "this is no HTTP request"))
 
     def _wait(self) -> None:
         if self._late is None:

@@ -55,6 +55,11 @@ def bad_request(errors: Sequence[ParameterError]) -> Problem:
     return Problem(400, "; ".join(f"{e.parameter}: {e.detail}" for e in errors), errors)
 
 
+def other_method(headers: Mapping[str, str] | None = None) -> Problem:
+    """405, with the methods that there are."""
+    return Problem(405, "only GET and HEAD are answered here", headers={**(headers or {}), "Allow": "GET, HEAD"})
+
+
 def unavailable(detail: str, kind: str) -> Problem:
     """503 for what passes: the same request may be answered a little later."""
     return Problem(503, detail, headers=RETRY_AFTER, kind=f"urn:prejoin:{kind}")
@@ -74,8 +79,7 @@ async def on_http_exception(_request: Request, error: HTTPException) -> Response
     """404 and 405, as the router raises them."""
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        headers["Allow"] = "GET, HEAD"
-        return Problem(405, "only GET and HEAD are answered here", headers=headers).response()
+        return other_method(headers).response()
     if error.status_code == HTTPStatus.NOT_FOUND:
         return Problem(404, "there is nothing at this path; /openapi.json lists what there is").response()
     return Problem(error.status_code, HTTPStatus(error.status_code).phrase, headers=headers).response()

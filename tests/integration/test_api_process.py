@@ -46,10 +46,19 @@ def test_open_streams_end_with_it(environment: dict[str, str]) -> None:
         assert "Traceback" not in process.stderr.read()
 
 
+def test_any_other_method_is_told_which_there_are(environment: dict[str, str]) -> None:
+    with serving(environment) as (_, address), httpx.Client(base_url=address) as client:
+        for method in ("OPTIONS", "BREW", "M-SEARCH2"):
+            answer = client.request(method, "/v1/orders")
+            assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+            assert answer.json()["status"] == 405
+
+
 def test_a_head_without_an_end_and_what_is_no_http_are_refused(environment: dict[str, str]) -> None:
     endless, none = b"GET /livez HTTP/1.1\r\nHost: api\r\nX: " + b"x" * 50_000, b"hello\r\n\r\n"
+    odd = b"GET /livez HTTP/1.1\r\nHost: api\r\nno field\r\n\r\n"
     with serving(environment) as (_, address):
-        for begin, more, status in ((endless, b"x" * 50_000, 431), (none, b"", 400)):
+        for begin, more, status in ((endless, b"x" * 50_000, 431), (none, b"", 400), (odd, b"", 400)):
             with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), timeout=15) as client:
                 client.sendall(begin)
                 answer, sent = b"", 0
