@@ -79,7 +79,7 @@ def report(projections: Projections, summary: Mapping[str, Any], rows: Mapping[s
     partitions = [_partition(p) for p in summary["partitions"]]
     behind = any(p["lag"] for p in partitions) or any(v["pending"] for v in summary["views"].values())
     paused = summary["paused"]
-    state = _state([worker["state"] for worker in summary["workers"]], behind, paused is not None)
+    state = _state([worker["state"] for worker in summary["workers"]], behind)
     of_views = state if paused is None else "paused"
     return {
         "state": state,
@@ -95,11 +95,10 @@ def report(projections: Projections, summary: Mapping[str, Any], rows: Mapping[s
     }
 
 
-def _state(workers: list[str], behind: bool, paused: bool) -> str:
+def _state(workers: list[str], behind: bool) -> str:
+    """Of the group; that it is paused is told of its views, and by `paused`."""
     if not workers:
         return "stopped"
-    if paused:
-        return "paused"
     if "stuck" in workers:
         return "stuck"
     return "lagging" if behind else "live"

@@ -79,7 +79,7 @@ NOT_MODIFIED: Schema = {
 STATUS: Schema = {
     "type": "object",
     "properties": {
-        "state": {"enum": ["live", "lagging", "stuck", "stopped", "paused"]},
+        "state": {"enum": ["live", "lagging", "stuck", "stopped"]},
         "paused": {"type": ["object", "null"], "description": "Since when, where an operator holds the workers."},
         "as_of": {"type": ["string", "null"], "format": "date-time"},
         "lag_seconds": {"type": ["number", "null"]},

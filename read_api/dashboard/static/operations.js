@@ -34,7 +34,7 @@ export function Operations() {
   }, [epoch]);
   const status = found.data;
   if (!status) return html`<h1>Operations</h1><${Panel} name="Status"><${Instead} query=${found} /><//>`;
-  return html`<header class="page"><h1>Operations</h1><div class="aside"><${Status} value=${status.state} /></div></header>
+  return html`<header class="page"><h1>Operations</h1><div class="aside"><${Status} value=${status.paused ? "paused" : status.state} /></div></header>
     <${Figures} status=${status} />
     <div class="grid">
       <${Lately} />
