@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from projector.cli import trials
-from projector.cli.console import console, note, progress
+from projector.cli.console import note, progress, report
 from projector.cli.interrupts import run
 from projector.cli.search import Place
 from projector.cli.trials import ADDRESS, ROOT, SEARCH_OFF
@@ -133,7 +133,8 @@ class _Demo:
         found, indexes = self._verify(projections)
         self._sum_up(published, seconds, found)
         documents = sum(v.documents for v in indexes)
-        note(f"{documents:,} documents in the search index, {lag:.1f} s behind the views at the end")
+        report(f"{documents:,} documents in the search index, {lag:.1f} s behind the views at the end")
+        sys.stdout.flush()  # the demo may live on for hours
         if not once:
             self._say_what_to_try()
         drifted = any(v.different for v in found) or any(v.different for v in indexes)
@@ -214,11 +215,11 @@ class _Demo:
         table = Table("view", "rows", "that differ from their definition")
         for v in found:
             table.add_row(v.view, f"{v.rows:,}", f"{v.different:,}")
-        console.print(table)
+        report(table)
         rate = f"{published / seconds:,.0f} events/s from generator to committed views"
-        note(f"{published:,} events in {seconds:.1f} s: {rate}")
+        report(f"{published:,} events in {seconds:.1f} s: {rate}")
         different = sum(v.different for v in found)
-        note(f"verify found {different:,} rows that differ" if different else "verify found no drift")
+        report(f"verify found {different:,} rows that differ" if different else "verify found no drift")
 
     async def _live(self, scale: float, rate: float, worker: "Child") -> None:
         from projector import tpch

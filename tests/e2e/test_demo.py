@@ -20,13 +20,13 @@ from tests.conftest import JARS
 from tests.process import environment_with
 
 
-def demo(folder: Path, *options: str) -> "subprocess.Popen[str]":
+def demo(folder: Path, *options: str, stderr: int = subprocess.STDOUT) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-m", "projector.cli", "demo", *options],
         cwd=folder,
         env=environment_with(CACHE=str(JARS)),
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=stderr,
         text=True,
         start_new_session=True,
     )
@@ -49,13 +49,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.timeout(300)
 def test_once_ends_by_itself_with_a_summary_and_leaves_nothing_running(folder: Path) -> None:
-    running = demo(folder, "--once", "--scale", "0.001", "--port", str(free_port()))
-    said, _ = running.communicate(timeout=280)
-    assert running.returncode == 0, said
+    running = demo(folder, "--once", "--scale", "0.001", "--port", str(free_port()), stderr=subprocess.PIPE)
+    said, noted = running.communicate(timeout=280)
+    assert running.returncode == 0, noted
     assert re.search(r"[\d,]+ events in [\d.]+ s: [\d,]+ events/s", said), said
     assert re.search(r"order_overview\s+│ 1,500 ", said), said
     assert "verify found no drift" in said
     assert re.search(r"1,6[\d]{2} documents in the search index, [\d.]+ s behind", said), said
+    assert "elasticsearch: ready" not in said
+    assert "elasticsearch: ready" in noted
     assert left_behind(folder) == []
 
 
