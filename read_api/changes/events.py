@@ -6,6 +6,8 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html
 import re
 from typing import NamedTuple
 
+from read_api.json_lines import in_one_line
+
 RETRY_MS = 2_000  # after which a client that lost its connection comes back
 RESUMABLE = 24 * 60 * 60  # seconds (CONTRACT, section 5)
 _MARK = re.compile(r"([0-9a-f]{12})\.([0-9]{1,9})\.([0-9]{1,18})\.([0-9]{1,11})", re.ASCII)
@@ -45,7 +47,7 @@ def read_mark(text: str) -> Mark:
 
 def event(kind: str, mark: Mark, key: str, row: str = "null") -> str:
     """One event: `upsert`, `delete` or `reset`; key and row as JSON in one line."""
-    return f'id: {mark}\nevent: {kind}\ndata: {{"key":{key},"row":{row}}}\n\n'
+    return f'id: {mark}\nevent: {kind}\ndata: {{"key":{key},"row":{in_one_line(row)}}}\n\n'
 
 
 def reset(mark: Mark) -> bytes:

@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from projector.declare.types import ListOf, MoneyByCurrency
 from projector.store.shown import shown
 from read_api.export.parquet import parquet
+from read_api.json_lines import in_one_line
 from read_api.resource import Resource
 from read_api.statements import row_as_json, selected
 
@@ -76,7 +77,7 @@ def _parquet_cell(column: ColumnElement[Any]) -> ColumnElement[Any]:
 
 async def _ndjson(_resource: Resource, _names: Sequence[str], chunks: Chunks) -> AsyncIterator[bytes]:
     async for lines in chunks:
-        yield ("\n".join(lines) + "\n").encode()
+        yield (in_one_line("\n".join(lines)) + "\n").encode()
 
 
 async def _csv(_resource: Resource, names: Sequence[str], chunks: Chunks) -> AsyncIterator[bytes]:

@@ -69,6 +69,13 @@ async def test_ndjson_has_each_row_of_each_view_as_the_list_has_it(shop: World, 
     assert [json.loads(line) for line in some.splitlines()] == rows
 
 
+async def test_a_row_of_ndjson_is_one_line_to_every_reader_of_lines(shop: World, client: httpx.AsyncClient) -> None:
+    name = "a\u2028b\u2029c\x85d"
+    fill(shop, "product_sales", [{"product_id": "p1", "name": name}, {"product_id": "p2"}])
+    lines = (await exported(client, "/v1/products", "ndjson")).decode().splitlines()
+    assert [json.loads(line)["name"] for line in lines] == [name, None]
+
+
 async def test_csv_has_the_same_values_as_text(shop: World, client: httpx.AsyncClient) -> None:
     shop.given(random_stream(12, customers=20, products=20, orders=250))
     for relation in shop.projections.served:
