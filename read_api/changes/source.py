@@ -13,7 +13,6 @@ import json
 from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
-from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -139,7 +138,7 @@ def _shown(kind: Kind, text: str | None) -> Any:
     if kind in (INTEGER, WHOLE):
         return int(text)
     if kind is DECIMAL:
-        return f"{Decimal(text).normalize():f}"
+        return text.rstrip("0").removesuffix(".") if "." in text else text
     if kind is INSTANT:
         whole, point, part = (
             datetime.fromisoformat(text).astimezone(UTC).replace(tzinfo=None).isoformat().partition(".")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
-from sqlalchemy import Numeric, cast
+from sqlalchemy import Numeric, cast, literal
 
 from projector.declare import Rollup, count
 from projector.declare.projections import Projections
@@ -24,11 +24,12 @@ PRICES = [Decimal("12.50"), Decimal("100"), Decimal("9999999999999.99")]
 
 
 def library() -> Projections:
-    """Books counted by time, and by time, a price without a scale, pages and whether it is dear."""
+    """Books counted by time, and by time, prices without a scale, pages and whether it is dear."""
     books = make_books()
     listed = make_list(books, "book_id", "bought_at", "price", "pages", path=None)
     at, price = listed.c.bought_at, cast(listed.c.price, Numeric)
-    more = {"at": at, "price": price, "pages": listed.c.pages, "dear": listed.c.price > 50}
+    exact = (price * literal(Decimal(f"1{'0' * 25}.{'0' * 24}3"), Numeric)).label("exact")
+    more = {"at": at, "price": price, "exact": exact, "pages": listed.c.pages, "dear": listed.c.price > 50}
     counted = {"books": count()}
     by_time = Rollup("by_time", path="by-time", source=listed, by={"at": at}, measures=counted)
     by_more = Rollup("by_more", path="by-more", source=listed, by=more, measures=counted)
