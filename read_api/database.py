@@ -87,6 +87,7 @@ class Database:
         with _in_passing():
             async with self.pool.connection(self._patience) as connection, connection.transaction():
                 await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+                self._patience = SECONDS_FOR_A_CONNECTION
                 yield connection
 
     async def _run(self, sql: str, values: Sequence[Any]) -> list[Row]:

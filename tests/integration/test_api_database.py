@@ -1,6 +1,7 @@
 """The read API while its database switches, breaks off, is slow, is gone, or is not ready."""
 
 import asyncio
+from contextlib import suppress
 
 import httpx
 import psycopg
@@ -117,6 +118,37 @@ async def test_while_the_database_is_gone_nobody_waits_for_a_session_of_another(
         async with asyncio.timeout(20):
             while (await client.get("/readyz")).status_code != 200:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
+
+
+async def test_once_the_database_is_back_snapshots_wait_for_a_session_of_another_again(
+    shop: World, read_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("read_api.database.SECONDS_FOR_A_CONNECTION", 3600.0)
+    monkeypatch.setattr("read_api.database.SECONDS_WHILE_AWAY", 0.1)
+
+    async def one(made: Database) -> int:
+        async with made.snapshot() as connection:
+            return len(await (await connection.execute("SELECT 1")).fetchall())
+
+    async with gate(read_database_url) as way:
+        made = Database(way.url, shop.group, 1)
+        async with made.running():
+            await made.all("SELECT 1")
+            await way.close()
+            async with asyncio.timeout(60):
+                while made._patience > 1:
+                    with pytest.raises(Problem):
+                        await made.all("SELECT 1")
+            await way.open()
+            async with asyncio.timeout(60):
+                while True:
+                    with suppress(Problem):
+                        await one(made)
+                        break
+            async with made.snapshot():
+                another = asyncio.create_task(one(made))
+                await asyncio.wait([another], timeout=0.5)  # longer than while it was away
+            assert await another == 1
 
 
 async def test_a_database_without_our_tables_is_unavailable(read_database_url: str, shop: World) -> None:
