@@ -37,7 +37,7 @@ class Download:
 
 def _parts(message: Message) -> Iterator[Message]:
     body = message.get("body", b"")
-    while len(body) > PART:
-        yield {**message, "body": body[:PART], "more_body": True}
-        body = body[PART:]
-    yield {**message, "body": body} if "body" in message else message
+    last = max(0, len(body) - 1) // PART * PART
+    for at in range(0, last, PART):
+        yield {**message, "body": body[at : at + PART], "more_body": True}
+    yield {**message, "body": body[last:]} if "body" in message else message
