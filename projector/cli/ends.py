@@ -1,7 +1,7 @@
 """Where the topics end, as the broker has it now."""
 
 from projector.ingest.broker import Broker
-from projector.store.status import Ends
+from projector.store.status import End, Ends
 
 
 async def broker_ends(brokers: list[str], topics: list[str]) -> Ends:
@@ -9,7 +9,8 @@ async def broker_ends(brokers: list[str], topics: list[str]) -> Ends:
     broker = Broker(brokers)
     try:
         await broker.connect()
-        ends = await broker.ends(await broker.topics(topics))
-        return {(place.topic, place.partition): end for place, end in ends.items()}
+        there = await broker.topics(topics)
+        ends = await broker.ends(there)
+        return {(at.topic, at.partition): End(end, there[at.topic].id) for at, end in ends.items()}
     finally:
         await broker.close()

@@ -15,8 +15,9 @@ from projector.history.files import named
 from projector.history.kafka import KafkaHistory
 from projector.history.lock import locked
 from projector.history.writing import GROUP_BYTES, UNFINISHED, Writing, make_folder, sync_folder
-from projector.ingest.positions import EventsGone, Loss, TopicReplaced, cut, gone, name_of, other_ids
+from projector.ingest.positions import EventsGone, Loss, TopicReplaced, cut, gone, name_of
 from projector.outages import PATIENCE, Insisting
+from projector.store.topic_ids import other_ids
 
 SECONDS_BETWEEN_LOOKS = 2.0
 ALL_GROUPS_BYTES = 64 << 20  # of row groups that are gathered, of all partitions

@@ -18,8 +18,9 @@ from projector.history.ahead import read_ahead
 from projector.history.log import Chunks, Look
 from projector.ingest.broker import PASSING, SECONDS_BETWEEN_TRIES, Broker, KafkaUnreachable, partitions_of, quiet
 from projector.ingest.plain import plain
-from projector.ingest.positions import EventsGone, TopicReplaced, cut, gone, name_of, other_ids
+from projector.ingest.positions import EventsGone, TopicReplaced, cut, gone, name_of
 from projector.ingest.records import take_any_header
+from projector.store.topic_ids import other_ids
 
 SECONDS_TO_ASK = 15.0  # again and again, while a leader moves or a broker starts
 SECONDS_TO_LOOK = 5.0  # without a record, until topics and offsets are looked at

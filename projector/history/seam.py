@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from projector.apply.batch import TopicPartition
 from projector.history.log import Chunks, History, Look
-from projector.ingest.positions import EventsGone, TopicReplaced, cut, name_of, other_ids
+from projector.ingest.positions import EventsGone, TopicReplaced, cut, name_of
+from projector.store.topic_ids import other_ids
 
 
 class ArchiveFirst:

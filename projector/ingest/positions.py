@@ -2,14 +2,13 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
-from uuid import UUID
 
 from projector.apply.batch import TopicPartition
 from projector.errors import PrejoinError
 from projector.ingest.broker import Topic
 from projector.ingest.ledger import Stored
+from projector.store.topic_ids import other_ids
 
-_NO_ID = str(UUID(int=0))  # of brokers older than topic ids
 REMEDY = "`prejoin worker --accept-loss`"
 
 
@@ -41,14 +40,6 @@ def replaced(stored: Mapping[TopicPartition, Stored], topics: Mapping[str, Topic
     """The topics whose id is not the one that their positions were stored with."""
     names = {name: topic.id for name, topic in topics.items()}
     return sorted({tp.topic for tp, at in stored.items() if other_ids({tp.topic: at.topic_id}, names)})
-
-
-def other_ids(before: Mapping[str, str | None], now: Mapping[str, str]) -> list[str]:
-    """The topics that have another id now; where one is not known, that proves nothing."""
-    unknown = (None, "", _NO_ID)
-    return sorted(
-        topic for topic, one in before.items() if one not in unknown and now.get(topic, one) not in (one, *unknown)
-    )
 
 
 def unapplied(stored: Mapping[TopicPartition, Stored], topics: Collection[str]) -> list[Loss]:

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from projector.apply.batch import TopicPartition
 from projector.errors import PrejoinError
 from projector.history.log import Chunks, History, Look
-from projector.ingest.positions import EventsGone, TopicReplaced, name_of, other_ids
+from projector.ingest.positions import EventsGone, TopicReplaced, name_of
+from projector.store.topic_ids import other_ids
 
 REMEDY = "give the copy up with `prejoin rebuild --all --from-events --abort`, then give the command again"
 

@@ -5,16 +5,25 @@ two together. Both statements are readable by the reading role.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from projector.declare.projections import Projections
 from projector.declare.sql import quoted
 from projector.declare.view import Relation, View
 from projector.store.names import generation_name
 from projector.store.shown import utc_text
+from projector.store.topic_ids import other_ids
 
-Ends = Mapping[tuple[str, int], int]
-"""The broker's end offset by topic and partition."""
+
+class End(NamedTuple):
+    """Where a partition ends on the broker, and of which topic it is."""
+
+    offset: int
+    topic_id: str
+
+
+Ends = Mapping[tuple[str, int], End]
+"""By topic and partition."""
 
 COUNTED = 1_000_000  # rows of a view that are counted one by one; above it, Postgres's estimate is told
 
@@ -30,7 +39,7 @@ SELECT json_build_object(
       'seconds_since', round(extract(epoch FROM clock_timestamp() - beat_at), 1)) ORDER BY started_at), '[]')
     FROM workers WHERE beat_at > clock_timestamp() - interval '10 seconds'),
   'partitions', (SELECT coalesce(json_agg(json_build_object('topic', topic, 'partition', partition, 'next', next,
-      'end_offset', end_offset) ORDER BY topic COLLATE "C", partition), '[]')
+      'topic_id', topic_id, 'end_offset', end_offset) ORDER BY topic COLLATE "C", partition), '[]')
     FROM positions FULL JOIN ends USING (topic, partition)),
   'views', (SELECT coalesce(json_object_agg(relation, json_build_object(
       'generation', s.generation, 'state', g.state, 'pending', coalesce(pending, 0), 'search', s.search,
@@ -67,11 +76,22 @@ def count_rows(projections: Projections, summary: Mapping[str, Any]) -> str:
 
 
 def with_ends(partitions: Iterable[Mapping[str, Any]], ends: Ends) -> list[Mapping[str, Any]]:
-    """The summary's partitions with the broker's own ends in place of those that a worker noted last."""
+    """The summary's partitions with the broker's own ends in place of those that a worker noted last.
+
+    Of a topic that was made again since, nothing is applied: its position is of the one before.
+    """
     known = {(p["topic"], p["partition"]): p for p in partitions}
     for place in ends.keys() - known.keys():
         known[place] = {"topic": place[0], "partition": place[1], "next": None}
-    return [{**p, "end_offset": ends.get(place, p.get("end_offset"))} for place, p in sorted(known.items())]
+    return [_with_end(p, ends.get(place)) for place, p in sorted(known.items())]
+
+
+def _with_end(partition: Mapping[str, Any], end: End | None) -> Mapping[str, Any]:
+    if end is None:
+        return {"end_offset": None, **partition}
+    topic = partition["topic"]
+    made_again = bool(other_ids({topic: partition.get("topic_id")}, {topic: end.topic_id}))
+    return {**partition, "end_offset": end.offset, "made_again": made_again}
 
 
 def report(projections: Projections, summary: Mapping[str, Any], rows: Mapping[str, int]) -> dict[str, Any]:
@@ -111,7 +131,7 @@ def _partition(row: Mapping[str, Any]) -> dict[str, Any]:
         "partition": row["partition"],
         "position": f"{row['topic']}/{row['partition']}@{following - 1}" if following else None,
         "end_offset": end,
-        "lag": None if end is None else max(end - following, 0),
+        "lag": None if end is None else end if row.get("made_again") else max(end - following, 0),
     }
 
 

@@ -1,5 +1,8 @@
 """`prejoin status` as it is called, with a broker and without."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from tests.e2e.cli.calling import CANCELLED, Prejoin, placed, tell
@@ -62,6 +65,27 @@ def test_status_measures_lag_against_the_broker(
     done = prejoin("status", "--json", **(there | {"kafka_brokers": kafka_brokers}))
     assert done.code in (0, 1)
     assert all(p["lag"] == p["end_offset"] for p in done.json["partitions"])
+
+
+def test_of_a_topic_that_was_made_again_all_is_left_though_the_one_before_was_longer(
+    prejoin: Prejoin,
+    there: dict[str, str],
+    shop: World,
+    kafka_brokers: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("projector.ingest.broker.SECONDS_TO_CONNECT", 30)
+    there = there | {"kafka_brokers": kafka_brokers}
+    (tmp_path / "order.jsonl").write_text(json.dumps(placed("o1")))
+    assert prejoin("publish", str(tmp_path / "order.jsonl"), **there).code == 0
+    for place in prejoin("status", "--json", **there).json["partitions"]:
+        applied = "INSERT INTO positions (topic, partition, next, topic_id) VALUES (%s, %s, 1000000, 'the one before')"
+        shop.execute(applied, place["topic"], place["partition"])
+    done = prejoin("status", "--json", **there)
+    assert sum(p["lag"] for p in done.json["partitions"]) > 0
+    assert all(p["lag"] == p["end_offset"] for p in done.json["partitions"])
+    assert done.code == 1
 
 
 def test_status_of_a_view_that_is_not_in_the_database_yet(prejoin: Prejoin, there: dict[str, str], shop: World) -> None:
