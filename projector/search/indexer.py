@@ -27,7 +27,7 @@ from projector.store.definitions import declarations_digest
 from projector.store.locks import SEARCH_LOCK
 
 SECONDS_BETWEEN_LOOKS = 1.0  # where no NOTIFY came: As-Of moves without any
-SECONDS_BETWEEN_SWEEPS = 10.0  # a replaced index stays so long, for those who are just reading it; not those erased in it
+SECONDS_BETWEEN_SWEEPS = 10.0  # a replaced index stays so long, for those who read it; not for those erased there
 SECONDS_BETWEEN_COUNTS = 5.0
 SECONDS_AFTER_A_CHANGE = 0.1
 SECONDS_BETWEEN_PROOFS = 1.0  # that the view's lock is still ours
