@@ -75,15 +75,14 @@ def publish_files(
     as_json: Annotated[bool, typer.Option("--json", help="Report as one JSON object.")] = False,
 ) -> None:
     """Publish CloudEvents to the topic named by the first part of `type`, keyed by `subject`."""
-    import logging
-
+    from projector.ingest.broker import quiet
     from projector.publish import EventLines, PublishError, publish
     from projector.settings import read_settings
 
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what it logs comes as an error, in one line
     brokers = read_settings().brokers
     lines = EventLines(files)
-    with progress("Events published") as advance:
+    # what aiokafka logs comes as an error, in one line
+    with quiet("aiokafka"), progress("Events published") as advance:
         done = run(publish(brokers, lines, partitions=partitions, on_progress=advance))
     for topic in done.created:
         note(f"created topic {topic} with {partitions} partitions")
