@@ -55,10 +55,8 @@ _EXACT = {
     (MoneyByCurrency, dict[str, Decimal]),
 }
 # To psycopg true is 1 where a number goes, and whatever is not empty is true where a truth does; not so in JSON.
-_TAKEN: dict[type[Any], set[type[Any]]] = {
-    BigInteger: {int, NoneType},
-    Numeric: {int, Decimal, NoneType},
-    Boolean: {bool, NoneType},
+_TAKEN: dict[type[Any], set[Any]] = {
+    kind: {NoneType, *(its for of, its in _EXACT if of is kind)} for kind in (BigInteger, Numeric, Boolean)
 }
 _UNFIT = (psycopg.DataError, TypeError, AttributeError, ValueError, ArithmeticError)
 

@@ -11,13 +11,13 @@ from projector.store import generations
 from projector.store.connect import connect, end_with_client
 from projector.store.locks import REBUILD_LOCK
 
-IS_MIGRATED = "SELECT coming FROM projection_group"
+_IS_MIGRATED = "SELECT coming FROM projection_group"
 
 
 def check_migrated(connection: psycopg.Connection[Any], group: str) -> None:
     """Raises NotMigrated where the group has no tables, or those of a release before."""
     try:
-        connection.execute(IS_MIGRATED)
+        connection.execute(_IS_MIGRATED)
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
         raise NotMigrated(group) from None
 

@@ -18,8 +18,7 @@ import psycopg
 from projector.apply import captured
 from projector.declare.projections import Projections
 from projector.declare.view import Relation, View
-from projector.errors import NotMigrated
-from projector.operate.alone import IS_MIGRATED, have, is_mine
+from projector.operate.alone import check_migrated, have, is_mine
 from projector.operate.filling import PHASE, Progress, Step
 from projector.operate.room import free_bytes
 from projector.operate.taking_in import TakingIn
@@ -146,11 +145,8 @@ class Rebuild(TakingIn):
         self._names = [r.name for r in self.relations]
 
     def _look(self, connection: psycopg.Connection[Any]) -> None:
-        try:
-            connection.execute(IS_MIGRATED)
-            self._choose(changed(connection.cursor(), self._projections))
-        except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
-            raise NotMigrated(self._group) from None
+        check_migrated(connection, self._group)
+        self._choose(changed(connection.cursor(), self._projections))
 
     @contextmanager
     def _alone(self) -> Iterator[psycopg.Connection[Any]]:

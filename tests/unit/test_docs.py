@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import typer
 
+from projector.apply.plan import FAN_OUT, PORTION
 from projector.cli.commands import app
 from projector.declare.projections import load
 from projector.operate.check import problems
@@ -41,6 +42,12 @@ def anchors(page: str) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.+)$", without_blocks(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_how_large_a_fan_out_is_finished_in_portions_is_what_the_engine_does() -> None:
+    assert f"reaches more than {PORTION:,} rows of others is finished in portions" in README
+    told = f"At most {FAN_OUT:,} keys of a view are refreshed in a transaction"
+    assert f"{told}, of those that a key query found {PORTION:,}." in " ".join(ARCHITECTURE.split())
 
 
 @pytest.mark.parametrize("name", PAGES)
